@@ -1,0 +1,1 @@
+"""Asyncio tools with no domain word in them."""

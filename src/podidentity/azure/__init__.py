@@ -1,0 +1,1 @@
+"""Azure: clouds, credentials, ARM, IMDS, Entra ID, Key Vault."""

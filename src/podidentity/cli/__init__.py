@@ -1,0 +1,1 @@
+"""One file a subcommand: parses, builds settings, runs an app."""

@@ -1,0 +1,1 @@
+"""The Azure provider of the Secrets Store CSI driver."""

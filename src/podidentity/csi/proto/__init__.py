@@ -1,0 +1,1 @@
+"""Generated gRPC code of the Secrets Store provider API."""

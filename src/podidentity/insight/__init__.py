@@ -1,0 +1,1 @@
+"""Explaining what is there (grows in a later release)."""

@@ -1,0 +1,1 @@
+"""The Kubernetes client: one send, reflectors, stores, leadership, events."""

@@ -1,0 +1,1 @@
+"""Scheduler, workloads, garbage collection: API clients only."""

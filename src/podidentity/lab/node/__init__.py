@@ -1,0 +1,1 @@
+"""Kubelet and namespaces: runs pods as processes."""

@@ -1,0 +1,1 @@
+"""The controller: watches pods, attaches identities to the VMs and scale sets under them."""

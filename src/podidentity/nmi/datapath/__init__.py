@@ -1,0 +1,1 @@
+"""Guard and redirect: how pods reach the agent and nothing else."""

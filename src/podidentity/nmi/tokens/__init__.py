@@ -1,0 +1,1 @@
+"""Token sources: one protocol, composed."""

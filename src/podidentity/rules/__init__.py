@@ -1,0 +1,1 @@
+"""Decisions that several parts share. Pure."""
