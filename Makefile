@@ -1,0 +1,52 @@
+# Everything is set up on first use, outside the tree, in $(CACHE). `make help` lists the targets.
+PYTHON ?= python3.11
+CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podidentity
+# One environment per lock and per checkout: two clones never share an editable install.
+LOCK_KEY = $(shell cat requirements.lock requirements-dev.lock Makefile | sha256sum | cut -c1-10)-$(shell printf '%s' '$(CURDIR)' | sha256sum | cut -c1-6)
+RUN_ENV := $(CACHE)/run-$(LOCK_KEY)
+DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
+TOOLS   := $(CACHE)/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo lab-shell test check bench faults lock generate clean tools
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+demo: $(RUN_ENV)/ok tools ## the walkthrough on this machine, from an empty directory to the secret read by the pod
+	@$(RUN_ENV)/bin/podidentity lab demo $(DEMO_ARGS)
+
+test: $(DEV_ENV)/ok tools ## all tests (a test whose system part is missing says so and is skipped; PODIDENTITY_NO_SKIP=1 makes that a failure)
+	@$(DEV_ENV)/bin/python -m pytest $(TEST_ARGS)
+
+check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
+	@$(DEV_ENV)/bin/ruff check .
+	@$(DEV_ENV)/bin/ruff format --check .
+	@$(DEV_ENV)/bin/mypy
+	@$(DEV_ENV)/bin/lint-imports --no-cache
+	@$(DEV_ENV)/bin/vulture
+	@$(DEV_ENV)/bin/python tests/house_rules.py
+
+bench: $(DEV_ENV)/ok tools ## prints the benchmark tables
+	@$(DEV_ENV)/bin/python benchmarks/run.py $(BENCH_ARGS)
+
+faults: $(DEV_ENV)/ok tools ## the long fault tables
+	@$(DEV_ENV)/bin/python -m pytest -m "e2e" --timeout 900 $(TEST_ARGS)
+
+lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
+	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab pyproject.toml -o requirements.lock
+	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean: ## remove the environments and tools this Makefile made, and what tests leave in the tree
+	@rm -rf '$(CACHE)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+tools:
+	@sh tools/system-tools '$(TOOLS)'
+
+$(RUN_ENV)/ok: requirements.lock
+	@sh tools/make-env '$(PYTHON)' '$(@D)' requirements.lock
+
+$(DEV_ENV)/ok: requirements-dev.lock
+	@sh tools/make-env '$(PYTHON)' '$(@D)' requirements-dev.lock

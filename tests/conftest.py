@@ -1,0 +1,18 @@
+"""What every test gets: a skip for a missing part is a failure where all parts are installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under ``PODIDENTITY_NO_SKIP`` a skipped test fails, with the reason it was skipped for."""
+    report = yield
+    if report.skipped and os.environ.get("PODIDENTITY_NO_SKIP") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and PODIDENTITY_NO_SKIP forbids it: {report.longrepr}"
+    return report
