@@ -1,1 +1,1 @@
-"""Decisions that several parts share. Pure."""
+"""Decisions that several components share: pure functions over API objects. No I/O."""
