@@ -1,0 +1,78 @@
+"""How to reach the API server: from inside a cluster, or from a kubeconfig."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from podidentity.config.errors import ConfigError
+from podidentity.kube.auth import FileToken, TokenSource
+from podidentity.kube.errors import KubeUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+@dataclass(frozen=True, slots=True)
+class KubeSettings:
+    """Everything the client needs to know. ``server`` is a URL; certificates are PEM, as file name or as data.
+
+    ``insecure`` skips the check of the server's certificate; ``tls_server_name`` is checked instead of the URL's
+    host; ``unix_socket`` is dialled instead of it. ``token_source`` is only used over https.
+    """
+
+    server: str
+    ca_file: str = ""
+    ca_data: bytes = b""
+    insecure: bool = False
+    tls_server_name: str = ""
+    client_cert_file: str = ""
+    client_key_file: str = ""
+    client_cert_data: bytes = b""
+    client_key_data: bytes = field(default=b"", repr=False)
+    token_source: TokenSource | None = None
+    namespace: str = "default"
+    unix_socket: str = ""
+
+
+def load_settings(
+    kubeconfig: str, environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT
+) -> KubeSettings:
+    """Load settings from the file ``kubeconfig``, or of the pod we run in when it is empty. Raises ConfigError."""
+    if kubeconfig:
+        from podidentity.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415 - imports lightkube, 30 MB
+
+        return load_kubeconfig(Path(kubeconfig), environ)
+    return in_cluster(environ, service_account)
+
+
+def in_cluster(environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> KubeSettings:
+    """Load the settings of a pod: its environment and its service account's folder. Raises ConfigError."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
+    if not host or not port:
+        missing = "KUBERNETES_SERVICE_PORT" if host else "KUBERNETES_SERVICE_HOST"
+        raise ConfigError(f"not in a cluster: {missing} is not set; give --kubeconfig to use a kubeconfig file")
+    ca_file = service_account / "ca.crt"
+    if not ca_file.is_file():
+        raise ConfigError(f"{ca_file} is missing; mount the service account (automountServiceAccountToken: true)")
+    token = FileToken(service_account / "token")
+    try:
+        token.read()
+    except KubeUnavailable as error:
+        raise ConfigError(f"{error}; mount the service account (automountServiceAccountToken: true)") from error
+    return KubeSettings(
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        ca_file=str(ca_file),
+        token_source=token,
+        namespace=_namespace(service_account / "namespace"),
+    )
+
+
+def _namespace(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip() or "default"
+    except OSError:
+        return "default"
