@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from aiohttp.client_exceptions import UnixClientConnectorError
 from aiohttp.client_proto import ResponseHandler
 
 from podidentity.config.errors import ConfigError
@@ -112,7 +113,7 @@ class _UnixTlsConnector(aiohttp.UnixConnector):
         except ssl.SSLError as error:
             raise aiohttp.ClientConnectorSSLError(req.connection_key, error) from error
         except OSError as error:
-            raise aiohttp.UnixClientConnectorError(self.path, req.connection_key, error) from error
+            raise UnixClientConnectorError(self.path, req.connection_key, error) from error
         return protocol
 
 
