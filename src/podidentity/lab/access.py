@@ -1,0 +1,167 @@
+"""``podidentity lab get|apply|logs|exec``: the few things a person does to a cluster, for machines without kubectl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from podidentity.config.errors import ConfigError
+from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import ApiError, NotFound
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+Document = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind as discovery describes it; ``base`` is ``/api/v1`` or ``/apis/GROUP/VERSION``."""
+
+    base: str
+    group: str
+    plural: str
+    kind: str
+    namespaced: bool
+    names: frozenset[str]
+
+    def path(self, namespace: str, name: str = "") -> str:
+        """The path of the collection or object; an empty namespace means all of them."""
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return f"{self.base}{scope}/{self.plural}" + (f"/{name}" if name else "")
+
+    @property
+    def printed(self) -> str:
+        """How kubectl names it: ``daemonset.apps``, ``pod``."""
+        return f"{self.kind.lower()}.{self.group}" if self.group else self.kind.lower()
+
+
+def _mapping(value: object) -> Document:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _sequence(value: object) -> list[Document]:
+    return [_mapping(item) for item in value] if isinstance(value, list) else []
+
+
+def _kinds(document: Document) -> Iterable[Kind]:
+    for group in _sequence(document.get("items")):
+        name = str(_mapping(group.get("metadata")).get("name", ""))
+        for version in _sequence(group.get("versions")):
+            label = str(version.get("version"))
+            base = f"/apis/{name}/{label}" if name else f"/api/{label}"
+            for entry in _sequence(version.get("resources")):
+                plural = str(entry.get("resource"))
+                kind = str(_mapping(entry.get("responseKind")).get("kind"))
+                short = entry.get("shortNames")
+                aliases = {plural, str(entry.get("singularResource", "")), kind.lower(), f"{plural}.{name}"}
+                aliases |= set(short) if isinstance(short, list) else set()
+                yield Kind(base, name, plural, kind, entry.get("scope") == "Namespaced", frozenset(aliases))
+
+
+async def discover(client: KubeClient) -> list[Kind]:
+    """Every kind the server has, core group first."""
+    kinds: list[Kind] = []
+    for path in ("/api", "/apis"):
+        kinds += _kinds(json.loads(await client.raw("GET", path, accept=DISCOVERY)))
+    return kinds
+
+
+def find_kind(kinds: Iterable[Kind], word: str) -> Kind:
+    """The kind a person means by ``word`` (plural, singular, short name); ConfigError when there is none."""
+    for kind in kinds:
+        if word.lower() in kind.names:
+            return kind
+    raise ConfigError(f"the server has no resource type {word!r}")
+
+
+async def get_table(client: KubeClient, kind: Kind, namespace: str, name: str, *, all_namespaces: bool) -> str:
+    """What ``kubectl get`` prints: aligned columns, or one line that says there is nothing."""
+    scope = "" if all_namespaces else namespace
+    answer = json.loads(await client.raw("GET", kind.path(scope, name), accept=TABLE))
+    columns = [column for column in answer.get("columnDefinitions", []) if not column.get("priority")]
+    shown = [index for index, column in enumerate(answer["columnDefinitions"]) if not column.get("priority")]
+    header = [str(column["name"]).upper() for column in columns]
+    rows = [["" if row["cells"][i] is None else str(row["cells"][i]) for i in shown] for row in answer.get("rows", [])]
+    if all_namespaces and kind.namespaced:
+        header.insert(0, "NAMESPACE")
+        for cells, row in zip(rows, answer["rows"], strict=True):
+            cells.insert(0, str(row["object"]["metadata"].get("namespace", "")))
+    if not rows:
+        return "No resources found" + (f" in {scope} namespace." if scope and kind.namespaced else ".")
+    widths = [max(len(line[i]) for line in [header, *rows]) for i in range(len(header))]
+    return "\n".join(
+        "   ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in [header, *rows]
+    )
+
+
+def read_documents(path: Path) -> list[Document]:
+    """The objects of a YAML file; ConfigError with file and line where it is not YAML, or with what an object lacks."""
+    try:
+        documents = [item for item in yaml.safe_load_all(path.read_text()) if item is not None]
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    for index, item in enumerate(documents, 1):
+        metadata = _mapping(_mapping(item).get("metadata"))
+        if not (_mapping(item).get("apiVersion") and _mapping(item).get("kind") and metadata.get("name")):
+            raise ConfigError(f"{path}: object {index} has no apiVersion, kind or metadata.name; add it")
+    return documents
+
+
+async def apply(client: KubeClient, path: Path, namespace: str = "default") -> AsyncIterator[str]:
+    """Create or change every object of a file, in order; yields one line each as ``kubectl apply`` prints it."""
+    documents = read_documents(path)
+    kinds = await discover(client)
+    for document in documents:
+        base = str(document["apiVersion"])
+        wanted = next((k for k in kinds if k.kind == document["kind"] and k.base.endswith(f"/{base}")), None)
+        if wanted is None:
+            raise ConfigError(f"{path}: the server has no {document['kind']} in {base}; apply its CRD first")
+        metadata = _mapping(document["metadata"])
+        target = wanted.path(str(metadata.get("namespace") or namespace), str(metadata["name"]))
+        yield f"{wanted.printed}/{metadata['name']} {await _apply_one(client, target, document)}"
+
+
+async def _apply_one(client: KubeClient, target: str, document: Document) -> str:
+    try:
+        before = json.loads(await client.raw("GET", target))
+    except NotFound:
+        await client.raw("POST", target.rsplit("/", 1)[0], params={"fieldValidation": "Strict"}, body=document)
+        return "created"
+    after = json.loads(
+        await client.raw(
+            "PATCH",
+            target,
+            params={"fieldValidation": "Strict"},
+            body=document,
+            content_type="application/merge-patch+json",
+        )
+    )
+    same = before["metadata"]["resourceVersion"] == after["metadata"]["resourceVersion"]
+    return "unchanged" if same else "configured"
+
+
+async def pod_logs(
+    client: KubeClient, namespace: str, pod: str, *, tail: int | None = None, since: int | None = None
+) -> str:
+    """The log of a pod's only (or first) container."""
+    params = {key: str(value) for key, value in (("tailLines", tail), ("sinceSeconds", since)) if value is not None}
+    return (await client.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", params=params)).decode(
+        errors="replace"
+    )
+
+
+async def status_of(client: KubeClient, namespace: str, pod: str) -> Document:
+    """``status`` of a pod; empty when it does not exist."""
+    try:
+        return _mapping(json.loads(await client.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")).get("status"))
+    except ApiError as error:
+        if isinstance(error, NotFound):
+            return {}
+        raise

@@ -1,0 +1,82 @@
+"""``podidentity lab demo``: a new lab in a new directory, the walkthrough played in it, nothing left afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from podidentity.lab.layout import Layout
+from podidentity.lab.outer import Wish, remove_directory, running_lab
+from podidentity.lab.scenarios.walkthrough import Walkthrough
+from podidentity.lab.spec import Network
+from podidentity.lab.story import Story
+
+PREFIX = "podidentity-demo-"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what demos left that were killed: their directories, told by a lock nobody holds."""
+    for stale in folder.glob(f"{PREFIX}*"):
+        try:
+            handle = os.open(stale / "lab.lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_directory(Layout(stale))
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def _new_directory() -> Iterator[Path]:
+    folder = Path(tempfile.gettempdir())
+    _sweep(folder)
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+    try:
+        yield directory
+    finally:
+        remove_directory(Layout(directory))
+
+
+def _where_commands_go(story: Story, kubectl: str | None) -> None:
+    if kubectl:
+        story.answered(f"Cluster commands below are run with {kubectl}.")
+    else:
+        story.answered("kubectl is not on PATH: 'podidentity lab get|apply|logs|exec' do its part below.")
+    story.answered("az is not needed: what it would send is sent to the simulated Azure directly.")
+
+
+async def play(console: Console | None, *, nodes: int, network: Network, kubectl: str | None) -> Story:
+    """Play the demo; the story says what was claimed and what held."""
+    story = Story(console)
+    begun = time.monotonic()
+    with _new_directory() as directory:
+        story.step("Start a cluster on this machine: embedded Kubernetes, simulated Azure, real processes")
+        story.typed(f"podidentity lab up --dir {directory} --nodes {nodes}")
+        status = console.status("starting") if console and console.is_terminal else None
+        with status or contextlib.nullcontext():
+            wish = Wish(directory, nodes=nodes, network=network, kubectl=kubectl)
+            async with running_lab(wish, status.update if status else (lambda _stage: None)) as lab:
+                if status:
+                    status.stop()
+                story.answered(
+                    "\n".join(f"{node.name}  {node.address}  pods {node.pod_cidr}" for node in lab.spec.nodes)
+                )
+                _where_commands_go(story, kubectl)
+                story.why(
+                    "Each node is a network namespace with its own /etc/kubernetes, /run and /var. No route leads out."
+                )
+                await Walkthrough(lab, story).play()
+    story.facts["seconds"] = round(time.monotonic() - begun, 1)
+    story.facts["kubectl"] = kubectl or ""
+    return story

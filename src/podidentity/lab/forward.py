@@ -1,0 +1,78 @@
+"""Offers the API server's Unix socket, which lives inside the lab's namespaces, on the caller's loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from podidentity.config.errors import ConfigError
+
+CHUNK = 256 * 1024
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy until the end, then pass the end on."""
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        while chunk := await reader.read(CHUNK):
+            writer.write(chunk)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+
+
+async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Path) -> None:
+    try:
+        far_reader, far_writer = await asyncio.open_unix_connection(str(target))
+    except OSError:
+        writer.transport.abort()
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_pump(reader, far_writer))
+            group.create_task(_pump(far_reader, writer))
+    finally:
+        for end in (writer, far_writer):
+            end.close()
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await end.wait_closed()
+
+
+def bind_loopback(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; ``port`` 0 takes a free one. ConfigError when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); free it or say --port with another one"
+        ) from None
+    listener.settimeout(0)
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def forwarding(listener: socket.socket, target: Path) -> AsyncIterator[None]:
+    """Splice every connection accepted on ``listener`` to the Unix socket ``target`` while the block runs."""
+    connections: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+        await _splice(reader, writer, target)
+
+    server = await asyncio.start_server(accept, sock=listener)
+    try:
+        yield
+    finally:
+        server.close()
+        for task in connections:
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)

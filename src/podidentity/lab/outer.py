@@ -1,0 +1,155 @@
+"""The lab's first process, on the caller's side: holds the directory, starts the world, offers the API on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from podidentity.config.errors import ConfigError
+from podidentity.lab.azure import LabAzure
+from podidentity.lab.cluster import Cluster
+from podidentity.lab.forward import bind_loopback, forwarding
+from podidentity.lab.kubeconfig import write_kubeconfig
+from podidentity.lab.layout import Layout
+from podidentity.lab.lock import exclusive
+from podidentity.lab.node.namespaces import World, enter_world
+from podidentity.lab.pki import make_pki
+from podidentity.lab.running import RunningLab
+from podidentity.lab.spec import FABRIC_ADDRESS, LabSpec, Network, load_spec, new_spec, save_spec
+
+START_DEADLINE = 60.0
+STOP_DEADLINE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the caller asked for; an existing lab keeps what it was created with."""
+
+    directory: Path
+    nodes: int = 2
+    network: Network = "bridge"
+    port: int = 0
+    kubectl: str | None = None
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One line the world writes to its report pipe: a stage begun, ``ready``, or what failed."""
+
+    stage: str = ""
+    ready: bool = False
+    failed: str = ""
+
+
+Progress = Callable[[str], None]
+
+
+def _prepare(wish: Wish, layout: Layout) -> tuple[LabSpec, socket.socket]:
+    """The lab's facts (kept or new), its keys, its kubeconfig and the listening socket."""
+    spec = load_spec(layout.spec)
+    listener = bind_loopback(wish.port or (spec.port if spec else 0))
+    try:
+        port = int(listener.getsockname()[1])
+        kept = spec or new_spec(node_count=wish.nodes, network=wish.network, port=port)
+        kept = msgspec.structs.replace(kept, port=port)
+        make_pki(layout.pki, (FABRIC_ADDRESS,), [(node.name, node.address) for node in kept.nodes])
+        save_spec(layout.spec, kept)
+        write_kubeconfig(layout, port)
+    except BaseException:
+        listener.close()
+        raise
+    return kept, listener
+
+
+async def _reports(descriptor: int) -> AsyncIterator[Report]:
+    """The world's reports, until it closes the pipe."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    pipe = os.fdopen(descriptor, "rb")
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    try:
+        while line := await reader.readline():
+            yield msgspec.json.decode(line, type=Report)
+    finally:
+        transport.close()
+
+
+async def _until_ready(descriptor: int, layout: Layout, progress: Progress) -> None:
+    try:
+        async with asyncio.timeout(START_DEADLINE):
+            async with contextlib.aclosing(_reports(descriptor)) as reports:
+                async for report in reports:
+                    if report.failed:
+                        raise ConfigError(report.failed)
+                    if report.ready:
+                        return
+                    progress(report.stage)
+    except TimeoutError:
+        raise ConfigError(
+            f"the lab was not ready after {START_DEADLINE:.0f} s; its logs are in {layout.logs}"
+        ) from None
+    raise ConfigError(f"the lab ended while it started; its logs are in {layout.logs}")
+
+
+def _start_world(layout: Layout) -> tuple[World, int]:
+    read, write = os.pipe()
+    words = [sys.executable, "-m", "podidentity.lab.world", "--dir", str(layout.root), "--report", str(write)]
+    try:
+        world = enter_world(words, keep_fds=[write], keep_paths=[str(layout.root), str(layout.run)])
+    except BaseException:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
+    return world, read
+
+
+async def _stop(world: World) -> None:
+    """Ask, wait a little, then kill: either way nothing of it is left."""
+    world.terminate()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_DEADLINE):
+            while world.process.poll() is None:  # noqa: ASYNC110 - a process that is not asyncio's
+                await asyncio.sleep(0.02)
+    world.kill()
+
+
+@contextlib.asynccontextmanager
+async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> AsyncIterator[RunningLab]:
+    """A ready lab in ``wish.directory`` while the block runs; ConfigError in one line when it cannot be.
+
+    Whatever ends this process ends the lab: nothing but the files in its directory is left.
+    """
+    layout = Layout(wish.directory.resolve())
+    try:
+        layout.make()
+    except OSError as error:
+        raise ConfigError(
+            f"--dir {wish.directory}: cannot write there ({error.strerror}); name a directory you own"
+        ) from None
+    with exclusive(layout.lock, wish.directory):
+        spec, listener = _prepare(wish, layout)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(listener.close)
+            world, reports = _start_world(layout)
+            stack.push_async_callback(_stop, world)
+            await stack.enter_async_context(forwarding(listener, layout.api_socket))
+            await _until_ready(reports, layout, progress)
+            cluster = await stack.enter_async_context(Cluster(layout, kubectl=wish.kubectl))
+            azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
+            yield RunningLab(spec, layout, cluster, azure)
+
+
+def remove_directory(layout: Layout) -> None:
+    """Remove a lab's files (the lab must not run)."""
+    if layout.run.parent != layout.root:
+        shutil.rmtree(layout.run, ignore_errors=True)
+    shutil.rmtree(layout.root, ignore_errors=True)

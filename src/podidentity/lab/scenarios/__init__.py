@@ -1,0 +1,1 @@
+"""Stories played in a running lab."""
