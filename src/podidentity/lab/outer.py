@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from podidentity.config.errors import ConfigError
+from podidentity.lab import access
 from podidentity.lab.azure import LabAzure
 from podidentity.lab.cluster import Cluster
 from podidentity.lab.forward import bind_loopback, forwarding
@@ -112,6 +113,12 @@ def _start_world(layout: Layout) -> tuple[World, int]:
     return world, read
 
 
+async def _install_driver(cluster: Cluster) -> None:
+    """The Secrets Store CSI driver's own objects, which a cluster has before our provider is installed."""
+    async for _line in access.apply(cluster.client, Path(__file__).with_name("assets") / "secrets-store-driver.yaml"):
+        pass
+
+
 async def _stop(world: World) -> None:
     """Ask, wait a little, then kill: either way nothing of it is left."""
     world.terminate()
@@ -144,6 +151,7 @@ async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> A
             await stack.enter_async_context(forwarding(listener, layout.api_socket))
             await _until_ready(reports, layout, progress)
             cluster = await stack.enter_async_context(Cluster(layout, kubectl=wish.kubectl))
+            await _install_driver(cluster)
             azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
             yield RunningLab(spec, layout, cluster, azure)
 
