@@ -1,0 +1,219 @@
+"""From a parsed request to an answer, in the order the design sets.
+
+``at_once`` answers whatever needs no waiting (every refusal that rests on the request alone, every cached token);
+``answer`` does the rest. Authorisation is evaluated on each request in both, only the token behind it is cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+
+import msgspec
+
+from podidentity.aio.clock import Clock
+from podidentity.api.core import Pod
+from podidentity.api.identity import AzureIdentity
+from podidentity.nmi.answer import Answer, error
+from podidentity.nmi.authorize import Decision, PassThrough, Policy, Serve, Wait, decide, passes_through
+from podidentity.nmi.authorize import waited_in_vain as in_vain
+from podidentity.nmi.cluster import Cluster
+from podidentity.nmi.documents import Documents
+from podidentity.nmi.gate import GateRules, Target, admit, understand
+from podidentity.nmi.grants import object_id_of, request_for, request_of_node
+from podidentity.nmi.journal import Journal
+from podidentity.nmi.paths import Kind
+from podidentity.nmi.pods import PodFinder, PodUnknown, pod_addresses
+from podidentity.nmi.request import Request, TokenQuery
+from podidentity.nmi.tokens.cached import Cached
+from podidentity.nmi.tokens.source import HostTokenBody, Token, TokenRefused, TokenRequest
+from podidentity.nmi.waiters import TooManyWaiting
+
+SYNC_PATIENCE_SECONDS = 5.0
+RETRY_AFTER_NO_IDENTITY_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerRules:
+    """``own_addresses`` are the node's: no pod has them. ``retry_after`` makes "no identity" a 503 instead of 404."""
+
+    gate: GateRules
+    policy: Policy
+    own_addresses: frozenset[str] = frozenset()
+    retry_after: bool = False
+
+
+class Handler:
+    """Answers requests; knows nothing of sockets. ``synced`` is set once the watches have told what there is."""
+
+    def __init__(
+        self,
+        rules: HandlerRules,
+        cluster: Cluster,
+        finder: PodFinder,
+        tokens: Cached,
+        documents: Documents,
+        *,
+        synced: asyncio.Event,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        self._rules = rules
+        self._cluster = cluster
+        self._finder = finder
+        self._tokens = tokens
+        self._documents = documents
+        self._synced = synced
+        self._journal = journal
+        self._clock = clock
+
+    def at_once(self, request: Request) -> Answer | None:
+        """Return the answer if it needs no waiting, else None."""
+        target = understand(request.target)
+        request.route = target.route.path
+        refusal = admit(request, target, self._rules.gate)
+        if refusal is not None:
+            return refusal
+        if target.route.kind is not Kind.TOKEN or not self._synced.is_set():
+            return None
+        query = target.query
+        request.resource = query.resource
+        pod = self._finder.known(request.peer)
+        if pod is None:
+            if request.peer in self._rules.own_addresses:
+                return error(403, "the node itself gets no token here: ask the metadata endpoint", code="access_denied")
+            return None
+        request.pod = pod.key
+        return self._from_cache(pod, query)
+
+    async def answer(self, request: Request) -> Answer:
+        """Answer a request that ``at_once`` could not."""
+        target = understand(request.target)
+        try:
+            if target.route.kind in (Kind.TOKEN, Kind.HOST_TOKEN):
+                return await self._token(request, target)
+            return await self._documents.answer(request, target.route)
+        except PodUnknown as unknown:
+            if unknown.passing:
+                return error(503, str(unknown), retry_after=1)
+            return error(404, str(unknown), code="invalid_request")
+        except TooManyWaiting:
+            return error(503, "too many requests are waiting", retry_after=1)
+        except TokenRefused as refused:
+            self._journal.refused(request.pod, request.resource, refused.status, refused.description)
+            return _answer_of(refused)
+
+    def _from_cache(self, pod: Pod, query: TokenQuery) -> Answer | None:
+        if query.named.object_id:
+            return None
+        decision = self._decide(pod, query)
+        if isinstance(decision, Serve):
+            wanted = request_for(decision.identities[0], query.resource, pod.key)
+        elif isinstance(decision, PassThrough):
+            wanted = request_of_node(query.named, query.resource, pod.key)
+        else:
+            return None
+        token = self._tokens.peek(wanted) if wanted is not None else None
+        return token.answer(self._clock.wall()) if token is not None else None
+
+    def _decide(self, pod: Pod, query: TokenQuery, *, host: bool = False) -> Decision:
+        policy = self._rules.policy
+        if not host:
+            passing = passes_through(pod, self._cluster.exceptions_for(pod), policy)
+            if passing is not None:
+                return passing
+        return decide(pod, self._cluster.candidates_for(pod, policy), query.named, policy)
+
+    async def _token(self, request: Request, target: Target) -> Answer:
+        await self._until_synced()
+        host = target.route.kind is Kind.HOST_TOKEN
+        query = target.query
+        request.resource = query.resource
+        if host:
+            headers = request.headers
+            pod = await self._finder.named(headers.pod_namespace or "", headers.pod_name or "")
+        else:
+            pod = await self._finder.find(request.peer)
+        request.pod = pod.key
+        decision = await self._settled(pod, query, request, host=host)
+        if isinstance(decision, PassThrough):
+            self._journal.passed(pod, decision.why)
+            token = await self._tokens.token(request_of_node(query.named, query.resource, pod.key))
+            return token.answer(self._clock.wall())
+        if isinstance(decision, Serve):
+            return await self._serve(pod, query, decision, host=host)
+        if isinstance(decision, Wait):
+            reason = in_vain(pod, query.named, decision, self._rules.policy)
+        else:
+            reason = decision.reason
+        self._journal.no_identity(pod, reason)
+        if self._rules.retry_after and not host:
+            return error(503, reason, code="invalid_request", retry_after=RETRY_AFTER_NO_IDENTITY_SECONDS)
+        return error(404, reason)
+
+    async def _until_synced(self) -> None:
+        if not self._synced.is_set():
+            try:
+                async with asyncio.timeout(SYNC_PATIENCE_SECONDS):
+                    await self._synced.wait()
+            except TimeoutError as late:
+                raise PodUnknown("the cluster's objects are not known yet", passing=True) from late
+
+    async def _settled(self, pod: Pod, query: TokenQuery, request: Request, *, host: bool) -> Decision:
+        """Return the decision; one that says to wait is held until something it rests on changes, or time is up."""
+        decision = self._decide(pod, query, host=host)
+        if not isinstance(decision, Wait) or decision.attempts <= 0:
+            return decision
+        start = asyncio.get_running_loop().time()
+        interval = self._rules.policy.interval
+        watched = self._cluster.pods.get(pod.key) is not None
+        with self._cluster.waiters.hold(pod.key) as news:
+            while isinstance(decision, Wait):
+                if not await news.wait_until(start + decision.attempts * interval):
+                    return decision
+                if watched:
+                    pod = self._still_there(pod, "" if host else request.peer)
+                decision = self._decide(pod, query, host=host)
+        return decision
+
+    def _still_there(self, pod: Pod, address: str) -> Pod:
+        """Return the pod as it is now; raises PodUnknown when it has gone, or has lost the address, meanwhile."""
+        current = self._cluster.pods.get(pod.key)
+        if current is None or current.metadata.uid != pod.metadata.uid:
+            raise PodUnknown(f"pod {pod.key} is gone", passing=False)
+        if address and address not in pod_addresses(current):
+            raise PodUnknown(f"pod {pod.key} no longer has the address {address}", passing=False)
+        return current
+
+    async def _serve(self, pod: Pod, query: TokenQuery, decision: Serve, *, host: bool) -> Answer:
+        identity, token = await self._pick(pod, query, decision)
+        self._journal.matched(pod, query.named, identity, query.resource, several=len(decision.identities) > 1)
+        if not host:
+            return token.answer(self._clock.wall())
+        body = HostTokenBody(token.body(int(self._clock.wall())), identity.spec.client_id)
+        return Answer(200, msgspec.json.encode(body))
+
+    async def _pick(self, pod: Pod, query: TokenQuery, decision: Serve) -> tuple[AzureIdentity, Token]:
+        """Get the token; an object id is known by the tokens only, so the pod's own are compared with it."""
+        wanted = query.named.object_id.casefold()
+        if not wanted:
+            identity = decision.identities[0]
+            return identity, await self._tokens.token(_asked(identity, query, pod))
+        for identity in decision.identities:
+            token = await self._tokens.token(_asked(identity, query, pod))
+            if object_id_of(token.access_token) == wanted:
+                return identity, token
+        raise TokenRefused(400, "Identity not found", code="invalid_request")
+
+
+def _asked(identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest:
+    asked = request_for(identity, query.resource, pod.key)
+    if asked is None:
+        raise TokenRefused(400, f"AzureIdentity {identity.key} has neither clientID nor resourceID")
+    return asked
+
+
+def _answer_of(refused: TokenRefused) -> Answer:
+    after = None if refused.retry_after is None else max(1, math.ceil(refused.retry_after))
+    return error(refused.status, refused.description, code=refused.code, retry_after=after)

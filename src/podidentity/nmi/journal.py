@@ -1,0 +1,156 @@
+"""What nmi logs and counts: the lines people grep, bounded so that no pod can flood the log or the metrics."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from podidentity.aio.bucket import TokenBucket
+from podidentity.aio.clock import Clock
+from podidentity.api.core import Pod
+from podidentity.api.identity import AzureIdentity
+from podidentity.azure.errors import AzureError
+from podidentity.config.redact import redact_client_id
+from podidentity.nmi.answer import Answer
+from podidentity.nmi.request import Request
+from podidentity.nmi.tokens.source import TokenRequest
+from podidentity.rules.identity_choice import ANY, Named
+
+
+class Log(Protocol):
+    """The part of ``telemetry.logging.Logger`` used here."""
+
+    def info(self, msg: str, **kv: object) -> None:
+        """Say what happened."""
+        ...
+
+    def warning(self, msg: str, **kv: object) -> None:
+        """Say what deserves a look."""
+        ...
+
+    def error(self, msg: str, **kv: object) -> None:
+        """Say what went wrong."""
+        ...
+
+
+class Meter(Protocol):
+    """The part of ``telemetry.metrics.Metrics`` used here."""
+
+    def observe(self, name: str, seconds: float, **labels: str) -> None:
+        """Record a duration."""
+        ...
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter."""
+        ...
+
+
+TOKEN_ROUTES: Final = frozenset({"/metadata/identity/oauth2/token", "/host/token"})
+_MOST_RESOURCES: Final = 32
+_MOST_SEEN: Final = 4096
+_LINES_A_SECOND: Final = 20.0
+_LINES_AT_ONCE: Final = 200.0
+
+
+class Journal:
+    """Writes the log lines and metrics of one nmi. A line too many is counted, and the next one says how many."""
+
+    def __init__(self, log: Log, meter: Meter, *, clock: Clock) -> None:
+        self._log = log
+        self._meter = meter
+        self._lines = TokenBucket(_LINES_A_SECOND, _LINES_AT_ONCE, clock)
+        self._left_out = 0
+        self._resources: set[str] = set()
+        self._seen: OrderedDict[tuple[str, ...], None] = OrderedDict()
+
+    def answered(self, request: Request, answer: Answer, seconds: float) -> None:
+        """Record a request that was answered."""
+        route = request.route
+        if route in TOKEN_ROUTES:
+            self._meter.observe(
+                "nmi_operations_duration_seconds",
+                seconds,
+                operation_type=route,
+                status_code=str(answer.status),
+                namespace=request.pod.partition("/")[0],
+                resource=self._resource(request.resource, answer.status),
+            )
+        if self._lines.try_take() > 0:
+            self._left_out += 1
+            return
+        path = route or request.target[:200].decode("latin-1").partition("?")[0]
+        more = {"left_out": self._left_out} if self._left_out else {}
+        self._left_out = 0
+        self._log.info(
+            f"status ({answer.status}) took {int(seconds * 1e9)} ns for req.method={request.method} "
+            f"reg.path={_printable(path)} req.remote={request.peer}",
+            **more,
+        )
+
+    def fault(self, request: Request, fault: Exception) -> None:
+        """Record an exception that should not have been."""
+        self._log.error("internal error", path=request.route, error=f"{type(fault).__name__}: {fault}")
+
+    def matched(self, pod: Pod, named: Named, identity: AzureIdentity, resource: str, *, several: bool) -> None:
+        """Record which identity a pod's request was matched with."""
+        if self._lines.try_take() > 0:
+            self._left_out += 1
+            return
+        client_id = redact_client_id(identity.spec.client_id)
+        if named.client_id:
+            start = f"clientID in request: {redact_client_id(named.client_id)}, "
+        elif named.resource_id:
+            start = f"resourceID in request: {named.resource_id}, "
+        else:
+            start = "no clientID or resourceID in request. "
+        self._log.info(f"{start}{pod.key} has been matched with azure identity {identity.key}")
+        self._log.info(f"matched identityType:{identity.spec.type} clientid:{client_id} resource:{resource}")
+        if several and named == ANY and self._first_time("several", pod.metadata.uid, identity.key):
+            self._log.warning(
+                f"{pod.key} has several identities and named none: it gets {identity.key}, the first by binding; "
+                "name one by client_id",
+            )
+
+    def passed(self, pod: Pod, why: str) -> None:
+        """Record that a pod got the node's own token."""
+        if self._lines.try_take() == 0:
+            self._log.info(f"exception pod {pod.key} token handling", why=why)
+
+    def no_identity(self, pod: Pod, reason: str) -> None:
+        """Record that a pod got nothing."""
+        if self._lines.try_take() == 0:
+            self._log.error(reason, pod=pod.key)
+
+    def refused(self, pod: str, resource: str, status: int, reason: str) -> None:
+        """Record that Azure gave no token."""
+        if self._lines.try_take() == 0:
+            self._log.error("failed to get a token", pod=pod, resource=resource, status=status, error=reason)
+
+    def imds(self, request: TokenRequest, seconds: float, failure: AzureError | None) -> None:
+        """Record a call to IMDS."""
+        kind = "adal_token_msi_userassignedid" if request.client_id or request.resource_id else "adal_token_msi"
+        if failure is None:
+            self._meter.observe("imds_operations_duration_seconds", seconds, operation_type=kind)
+        else:
+            self._meter.count("imds_operations_errors_count", operation_type=kind)
+
+    def _resource(self, resource: str, status: int) -> str:
+        """Return the label for a resource: only those that were served count as names, and not too many."""
+        if resource in self._resources:
+            return resource
+        if status == 200 and len(self._resources) < _MOST_RESOURCES:  # noqa: PLR2004 - HTTP's OK
+            self._resources.add(resource)
+            return resource
+        return "other" if resource else ""
+
+    def _first_time(self, *key: str) -> bool:
+        if key in self._seen:
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _MOST_SEEN:
+            self._seen.popitem(last=False)
+        return True
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() and char.isascii() else "?" for char in text)

@@ -1,0 +1,193 @@
+"""What a request says, judged before anything is looked up (pure): query, headers, source."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from podidentity.rules.identity_choice import ANY, Named
+
+MAX_VALUE_CHARACTERS: Final = 1024
+MAX_PARAMETERS: Final = 32
+
+_IDENTITY_NAMES: Final = {
+    "client_id": "client_id",
+    "object_id": "object_id",
+    "msi_res_id": "resource_id",
+    "mi_res_id": "resource_id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TokenQuery:
+    """What a token request asks for. With ``refusal`` set, the other fields mean nothing."""
+
+    resource: str = ""
+    named: Named = ANY
+    refusal: str = ""
+
+
+class Headers:
+    """The few request headers that matter, filled while parsing; all others are dropped.
+
+    A name that comes twice is noted in ``repeated``. Values are as sent, without surrounding blanks.
+    """
+
+    __slots__ = ("host", "metadata", "origin", "pod_name", "pod_namespace", "repeated", "via")
+
+    def __init__(self) -> None:
+        self.host: str | None = None
+        self.metadata: str | None = None
+        self.origin = False
+        self.pod_name: str | None = None
+        self.pod_namespace: str | None = None
+        self.repeated = ""
+        self.via = ""
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Take one header line of the parser."""
+        slot = _SLOTS.get(name.lower())
+        if slot is None:
+            return
+        text = value.decode("latin-1").strip()
+        if slot == "via":
+            self.via = name.decode("latin-1")
+        elif slot == "origin":
+            self.origin = True
+        elif getattr(self, slot) is not None:
+            self.repeated = name.decode("latin-1")
+        else:
+            setattr(self, slot, text)
+
+
+_SLOTS: Final = {
+    b"host": "host",
+    b"metadata": "metadata",
+    b"origin": "origin",
+    b"podname": "pod_name",
+    b"podns": "pod_namespace",
+    b"x-forwarded-for": "via",
+    b"forwarded": "via",
+}
+
+METADATA_MISSING: Final = "Required metadata header not specified"
+RESOURCE_MISSING: Final = "Required query variable 'resource' is missing: parameter resource cannot be empty"
+
+
+def parse_query(raw: str) -> TokenQuery:
+    """Parse the raw query string of a token request; never raises.
+
+    Names are case-insensitive, so that no spelling of ``client_id`` is silently ignored; a name that comes twice,
+    more than one way to name the identity, and values that are too long, not UTF-8 or have control characters are
+    refused. Empty values count as absent. ``api-version``, ``bypass_cache`` and unknown names are ignored.
+    """
+    seen: set[str] = set()
+    values: dict[str, str] = {}
+    parts = [part for part in raw.split("&") if part]
+    if len(parts) > MAX_PARAMETERS:
+        return TokenQuery(refusal="too many query variables")
+    for part in parts:
+        name, _, value = part.partition("=")
+        key = _decode(name)
+        text = _decode(value)
+        if key is None or text is None:
+            return TokenQuery(refusal="query variable is too long, not UTF-8 or has control characters")
+        key = key.casefold()
+        if key in seen:
+            return TokenQuery(refusal=f"query variable '{key[:64]}' is specified more than once")
+        seen.add(key)
+        if text:
+            values[key] = text
+    return _query_of(values)
+
+
+def _query_of(values: dict[str, str]) -> TokenQuery:
+    names = [name for name in _IDENTITY_NAMES if name in values]
+    if len(names) > 1:
+        return TokenQuery(refusal=f"{', '.join(names)} are mutually exclusive: name the identity in one way")
+    resource = values.get("resource", "")
+    if not resource:
+        return TokenQuery(refusal=RESOURCE_MISSING)
+    named = Named(**{_IDENTITY_NAMES[name]: values[name] for name in names})
+    return TokenQuery(resource, named)
+
+
+def _decode(text: str) -> str | None:
+    """Percent-decode one name or value; None when it is not acceptable text."""
+    if len(text) > 3 * MAX_VALUE_CHARACTERS:
+        return None
+    try:
+        decoded = unquote_to_bytes(text.replace("+", " ")).decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    if len(decoded) > MAX_VALUE_CHARACTERS or not decoded.isprintable():
+        return None
+    return decoded
+
+
+def refusal_of_headers(  # noqa: PLR0911 - a list of checks
+    headers: Headers, *, hosts: Collection[str], metadata_required: bool, http10: bool = False
+) -> str:
+    """Return why the headers are refused (the error description), or ``""`` when they are in order.
+
+    ``hosts`` holds the lower-case names and addresses a request may be sent to, without port. A missing ``Host`` is
+    accepted from HTTP/1.0 only.
+    """
+    if headers.repeated:
+        return f"header {headers.repeated} is specified more than once"
+    if metadata_required and headers.metadata != "true":
+        return METADATA_MISSING
+    if headers.via:
+        return f"header {headers.via} is not allowed"
+    if headers.origin:
+        return "header Origin is not allowed"
+    host = headers.host
+    if host is None:
+        return "" if http10 else "header Host is missing"
+    if host in hosts or _host_name(host) in hosts:
+        return ""
+    return "header Host names another host"
+
+
+def _host_name(host: str) -> str:
+    """Return the lower-case name of ``name[:port]`` or ``[v6][:port]``; empty when malformed."""
+    name, sep, port = host.rpartition(":")
+    if host.endswith("]") or not sep:
+        name = host
+    elif not (port.isascii() and port.isdigit() and len(port) <= 5):  # noqa: PLR2004 - digits of 65535
+        return ""
+    if name.startswith("[") and name.endswith("]"):
+        name = name[1:-1]
+    return name.lower()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``address`` (as ``normal_address`` returns it) is the node's own loopback."""
+    return address == "::1" or address.startswith("127.")
+
+
+def normal_address(address: str) -> str:
+    """Return a socket's peer address without scope id; an IPv4 address mapped into IPv6 becomes plain IPv4."""
+    address = address.partition("%")[0]
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
+
+
+class Request:
+    """One parsed request. ``peer`` is the normalised source address; ``pod`` and ``resource`` are filled on the way."""
+
+    __slots__ = ("headers", "http10", "keep_alive", "method", "peer", "pod", "resource", "route", "target")
+
+    def __init__(
+        self, method: str, target: bytes, headers: Headers, peer: str, *, http10: bool = False, keep_alive: bool = True
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.peer = peer
+        self.http10 = http10
+        self.keep_alive = keep_alive
+        self.pod = ""
+        self.resource = ""
+        self.route = ""

@@ -1,0 +1,174 @@
+"""The HTTP server of the node agent: a small protocol on llhttp, all listeners in one loop.
+
+Answers are JSON without exception, also where the parser refuses; nothing a client does keeps memory, sockets or
+tasks beyond the limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from podidentity.nmi.answer import Answer, error
+from podidentity.nmi.connection import Connection, Limits
+from podidentity.nmi.request import Request, normal_address
+
+_FULL: Final = error(503, "too many connections", retry_after=1, close=True)
+_STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
+_FAULT: Final = error(500, "internal error", close=True)
+_SWEEP_SECONDS: Final = 1.0
+_BACKLOG: Final = 1024
+
+
+class Answerer(Protocol):
+    """What the server serves: see ``handler.Handler``."""
+
+    def at_once(self, request: Request) -> Answer | None:
+        """Return the answer if it needs no waiting."""
+        ...
+
+    async def answer(self, request: Request) -> Answer:
+        """Return the answer."""
+        ...
+
+
+class Observer(Protocol):
+    """Told of every answer, and of faults of ours."""
+
+    def answered(self, request: Request, answer: Answer, seconds: float) -> None:
+        """Take note of an answer."""
+        ...
+
+    def fault(self, request: Request, fault: Exception) -> None:
+        """Take note of an exception nobody expected."""
+        ...
+
+
+class Server:
+    """Serves ``answerer`` on listening sockets until cancelled."""
+
+    def __init__(self, answerer: Answerer, observer: Observer, *, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._answerer = answerer
+        self._observer = observer
+        self._connections: set[Connection] = set()
+        self._per_source: Counter[str] = Counter()
+        self._in_flight: Counter[str] = Counter()
+        self._in_flight_total = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being waited for."""
+        return self._in_flight_total
+
+    async def serve(self, sockets: Sequence[socket.socket], *, ready: Callable[[], None] = lambda: None) -> None:
+        """Accept on ``sockets`` (bound; closed at the end) until cancelled; ``ready`` is called once they listen.
+
+        When cancelled, requests that wait are answered 503 with Retry-After, and connections are closed.
+        """
+        self._loop = loop = asyncio.get_running_loop()
+        servers = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                try:
+                    for sock in sockets:
+                        server = await loop.create_server(lambda: Connection(self, loop), sock=sock, backlog=_BACKLOG)
+                        servers.append(server)
+                    ready()
+                    await self._sweep_forever()
+                finally:
+                    for server in servers:
+                        server.close()
+                    for connection in tuple(self._connections):
+                        connection.stop(_STOPPING)
+        finally:
+            self._group = None
+            for server in servers:
+                await server.wait_closed()
+
+    async def _sweep_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            now = loop.time()
+            for connection in tuple(self._connections):
+                connection.sweep(now)
+
+    # -- what connections need (connection.Work) -----------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> Answer | None:
+        """Count the connection; one too many, of its source or of all, is refused."""
+        transport = connection.transport
+        name = transport.get_extra_info("peername") if transport is not None else None
+        peer = normal_address(str(name[0])) if isinstance(name, tuple) and name else ""
+        connection.peer = peer
+        self._connections.add(connection)
+        self._per_source[peer] += 1
+        if len(self._connections) > self.limits.connections:
+            return _FULL
+        return _FULL if self._per_source[peer] > self.limits.connections_per_source else None
+
+    def closed(self, connection: Connection) -> None:
+        """Count it out."""
+        if connection in self._connections:
+            self._connections.discard(connection)
+            _count_down(self._per_source, connection.peer)
+
+    def at_once(self, request: Request) -> Answer | None:
+        """Answer without waiting; a fault of ours becomes a 500, never a lost connection."""
+        try:
+            return self._answerer.at_once(request)
+        except Exception as fault:  # noqa: BLE001 - the boundary: whatever it is, the client gets JSON
+            self._observer.fault(request, fault)
+            return _FAULT
+
+    def begin(self, connection: Connection, request: Request) -> asyncio.Task[None] | None:
+        """Start a task for the request unless too many are in flight."""
+        peer = connection.peer
+        if (
+            self._group is None
+            or self._in_flight_total >= self.limits.in_flight
+            or self._in_flight[peer] >= self.limits.in_flight_per_source
+        ):
+            return None
+        task = self._group.create_task(self._work(connection, request))
+        self._in_flight[peer] += 1
+        self._in_flight_total += 1
+        task.add_done_callback(lambda _: self._landed(peer))
+        return task
+
+    def _landed(self, peer: str) -> None:
+        self._in_flight_total -= 1
+        _count_down(self._in_flight, peer)
+
+    async def _work(self, connection: Connection, request: Request) -> None:
+        try:
+            answer = await self._answerer.answer(request)
+        except Exception as fault:  # noqa: BLE001 - the boundary: whatever it is, the client gets JSON
+            self._observer.fault(request, fault)
+            answer = _FAULT
+        connection.finish(request, answer)
+
+    def done(self, request: Request, answer: Answer, started: float) -> None:
+        """Tell the observer."""
+        assert self._loop is not None
+        self._observer.answered(request, answer, self._loop.time() - started)
+
+
+def _count_down(counter: Counter[str], key: str) -> None:
+    left = counter[key] - 1
+    if left > 0:
+        counter[key] = left
+    else:
+        del counter[key]
