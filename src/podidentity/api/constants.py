@@ -23,7 +23,13 @@ POD_UID_ANNOTATION: Final = "aadpodidentity.k8s.io/pod-uid"
 """UID of the pod an AzureAssignedIdentity was made for; absent on the original's objects."""
 
 PRESENT_BEFORE_ANNOTATION: Final = "aadpodidentity.k8s.io/present-before"
-"""``true`` when the identity was on the host before the first PATCH: it is never removed."""
+"""``true`` when the identity was on the host before the first PATCH: it is never removed.
+
+``unknown`` until the host could be read; absent: it was not there, or the object is the original's.
+"""
+
+HOST_ANNOTATION: Final = "aadpodidentity.k8s.io/host"
+"""ARM id of the machine or scale set under the node, so that it is cleaned even after its last node is gone."""
 
 STATE_CREATED: Final = "Created"
 STATE_ASSIGNED: Final = "Assigned"

@@ -1,0 +1,155 @@
+"""What shall be: one pod has one identity. Pure values; the object in the API is their durable record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from podidentity.api.constants import (
+    FINALIZER,
+    NODE_LABEL,
+    POD_UID_ANNOTATION,
+    STATE_CREATED,
+    TYPE_USER_ASSIGNED,
+)
+from podidentity.api.core import Pod
+from podidentity.api.identity import (
+    AzureAssignedIdentity,
+    AzureAssignedIdentitySpec,
+    AzureAssignedIdentityStatus,
+    AzureIdentity,
+    AzureIdentityBinding,
+    AzureIdentitySpec,
+)
+from podidentity.api.meta import ObjectMeta
+from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS
+from podidentity.rules.node_label import node_label
+from podidentity.rules.resource_id import fold, parse_identity_id
+
+
+class AssignmentKey(NamedTuple):
+    """Which pod has which identity; the pod's uid is not part of it, so that a pod that comes back finds its record."""
+
+    namespace: str
+    pod: str
+    identity: str
+
+
+class Intent(NamedTuple):
+    """Everything whose change must reach the record. Labels and resource versions are deliberately not in it."""
+
+    pod_uid: str
+    node: str
+    identity_namespace: str
+    identity_namespaced: bool
+    identity: AzureIdentitySpec
+    binding_namespace: str
+    binding: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One assignment that shall exist. ``resource`` is the folded ARM id, empty for types 1 and 2."""
+
+    key: AssignmentKey
+    intent: Intent
+    namespace: str
+    resource: str
+    pod: Pod
+    identity: AzureIdentity
+    binding: AzureIdentityBinding
+
+    @property
+    def node(self) -> str:
+        """The node the pod is on."""
+        return self.intent.node
+
+    @property
+    def client_id(self) -> str:
+        """The identity's client id, folded."""
+        return fold(self.identity.spec.client_id)
+
+
+def intent_of(pod_uid: str, node: str, identity: AzureIdentity, binding: AzureIdentityBinding) -> Intent:
+    """The part of the four that counts."""
+    return Intent(
+        pod_uid,
+        node,
+        identity.namespace,
+        identity.namespaced,
+        identity.spec,
+        binding.namespace,
+        binding.name,
+        binding.spec.selector,
+    )
+
+
+def resource_key(spec: AzureIdentitySpec) -> str:
+    """The folded ARM id that has to be on the host, empty for types 1 and 2 and for a malformed id."""
+    if spec.type != TYPE_USER_ASSIGNED:
+        return ""
+    parsed = parse_identity_id(spec.resource_id)
+    return parsed.key if parsed else ""
+
+
+def wanted(pod: Pod, identity: AzureIdentity, binding: AzureIdentityBinding, namespace: str) -> Wanted:
+    """The assignment that a pod's selection of a sound identity leads to; its object belongs in ``namespace``."""
+    return Wanted(
+        key=AssignmentKey(pod.namespace, pod.name, identity.name),
+        intent=intent_of(pod.metadata.uid, pod.spec.node_name, identity, binding),
+        namespace=namespace,
+        resource=resource_key(identity.spec),
+        pod=pod,
+        identity=identity,
+        binding=binding,
+    )
+
+
+def assigned_identity(want: Wanted, name: str, annotations: Mapping[str, str]) -> AzureAssignedIdentity:
+    """The object that records ``want`` under ``name``, in state Created."""
+    return AzureAssignedIdentity(
+        api_version=AZURE_ASSIGNED_IDENTITIES.api_version,
+        kind=AZURE_ASSIGNED_IDENTITIES.kind,
+        metadata=ObjectMeta(
+            name=name,
+            namespace=want.namespace,
+            labels={NODE_LABEL: node_label(want.node)},
+            annotations={POD_UID_ANNOTATION: want.intent.pod_uid, **annotations},
+            finalizers=(FINALIZER,),
+        ),
+        spec=_spec(want),
+        status=AzureAssignedIdentityStatus(status=STATE_CREATED, available_replicas=1),
+    )
+
+
+def rewritten(old: AzureAssignedIdentity, want: Wanted, *, state: str) -> AzureAssignedIdentity:
+    """The object ``old``, its metadata kept, made to record ``want``."""
+    annotations = {**old.metadata.annotations, POD_UID_ANNOTATION: want.intent.pod_uid}
+    labels = {**old.metadata.labels, NODE_LABEL: node_label(want.node)}
+    return msgspec.structs.replace(
+        old,
+        api_version=AZURE_ASSIGNED_IDENTITIES.api_version,
+        kind=AZURE_ASSIGNED_IDENTITIES.kind,
+        metadata=msgspec.structs.replace(old.metadata, labels=labels, annotations=annotations),
+        spec=_spec(want),
+        status=AzureAssignedIdentityStatus(status=state, available_replicas=1),
+    )
+
+
+def _spec(want: Wanted) -> AzureAssignedIdentitySpec:
+    # Items of a list may come without apiVersion and kind; the API demands both inside an embedded object.
+    return AzureAssignedIdentitySpec(
+        azure_identity_ref=msgspec.structs.replace(
+            want.identity, api_version=AZURE_IDENTITIES.api_version, kind=AZURE_IDENTITIES.kind
+        ),
+        azure_binding_ref=msgspec.structs.replace(
+            want.binding, api_version=AZURE_IDENTITY_BINDINGS.api_version, kind=AZURE_IDENTITY_BINDINGS.kind
+        ),
+        pod=want.key.pod,
+        pod_namespace=want.key.namespace,
+        node_name=want.node,
+    )
