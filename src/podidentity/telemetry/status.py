@@ -1,0 +1,138 @@
+"""Health, readiness and metrics over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import web
+
+from podidentity.config.errors import ConfigError
+from podidentity.telemetry.metrics import CONTENT_TYPE, Metrics
+from podidentity.telemetry.ports import holder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from aiohttp.web_protocol import RequestHandler
+
+_KEEPALIVE: Final = 5.0
+_LIFETIME: Final = 30.0
+_SWEEP: Final = 5.0
+_BACKLOG: Final = 64
+_MAX_LINE: Final = 2048
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the probes answer: the body of ``/healthz``, and why the process is not ready (nothing: it is)."""
+
+    body: Callable[[], str]
+    not_ready: Callable[[], Sequence[str]]
+
+
+def build_app(probe: Probe | None, metrics: Metrics | None) -> web.Application:
+    """Give the routes, not listening: ``/healthz`` (always 200) and ``/readyz`` (200 or 503), and ``/metrics``."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        assert probe is not None
+        return _text(probe.body())
+
+    async def readyz(_request: web.Request) -> web.Response:
+        assert probe is not None
+        reasons = probe.not_ready()
+        return _text("\n".join(reasons) + "\n", status=503) if reasons else _text("ok")
+
+    async def render(_request: web.Request) -> web.Response:
+        assert metrics is not None
+        return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE, "Server": "podidentity"})
+
+    app = web.Application()
+    if probe is not None:
+        app.router.add_route("*", "/healthz", healthz)
+        app.router.add_route("*", "/readyz", readyz)
+    if metrics is not None:
+        app.router.add_route("*", "/metrics", render)
+    return app
+
+
+def _text(body: str, status: int = 200) -> web.Response:
+    return web.Response(text=body, status=status, headers={"Server": "podidentity"})
+
+
+def _listen(host: str | None, port: int) -> socket.socket:
+    """Bind and listen: one socket for IPv4 and IPv6 when no host is given and the machine has IPv6."""
+    if host is None and socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=_BACKLOG)
+    family = socket.AF_INET6 if host is not None and ":" in host else socket.AF_INET
+    return socket.create_server((host or "", port), family=family, backlog=_BACKLOG)
+
+
+class StatusServer:
+    """Async context manager that serves ``probe`` and ``metrics`` while it is entered.
+
+    ``port`` 0 takes any free one. ``host`` None is every address, IPv4 and IPv6. Idle connections are closed after 5
+    seconds, and each one after 30 at the latest. ConfigError when the port cannot be had: names who holds it.
+    """
+
+    def __init__(self, *, port: int, probe: Probe | None, metrics: Metrics | None, host: str | None = None) -> None:
+        self._wanted = port
+        self._host = host
+        self._app = build_app(probe, metrics)
+        self._runner: web.AppRunner | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.port = port
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        try:
+            listener = _listen(self._host, self._wanted)
+        except OSError as error:
+            raise ConfigError(self._refusal(error)) from error
+        self.port = listener.getsockname()[1]
+        self._runner = web.AppRunner(
+            self._app,
+            access_log=None,
+            handle_signals=False,
+            keepalive_timeout=_KEEPALIVE,
+            shutdown_timeout=0.5,
+            max_line_size=_MAX_LINE,
+        )
+        await self._runner.setup()
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
+        self._sweep({})
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening and close every connection."""
+        assert self._runner is not None
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._runner.cleanup()
+
+    def _sweep(self, before: Mapping[RequestHandler, float]) -> None:
+        """Close connections that are too old: a peer that never ends its request holds none for ever."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        seen = {connection: before.get(connection, now) for connection in self._runner.server.connections}
+        for connection, since in seen.items():
+            if now - since >= _LIFETIME - _SWEEP:
+                connection.force_close()
+        self._timer = loop.call_later(_SWEEP, self._sweep, seen)
+
+    def _refusal(self, error: OSError) -> str:
+        where = f"port {self._wanted}" if self._host is None else f"{self._host} port {self._wanted}"
+        if error.errno == errno.EADDRINUSE:
+            holder = holder_of(self._wanted)
+            return f"{where} is in use{f' by {holder}' if holder else ''}; free it or choose another"
+        if error.errno == errno.EACCES:
+            return f"{where} needs more rights than this process has; choose one above 1023"
+        return f"cannot listen on {where}: {error.strerror or error}"
