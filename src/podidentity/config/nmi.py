@@ -1,0 +1,118 @@
+"""Settings of nmi. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from podidentity.config import pflag
+from podidentity.config.errors import ConfigError, UsageError
+from podidentity.config.flags import BOOL, INT, PORT, SECONDS, TEXT, Flag
+from podidentity.config.settings import (
+    CommonSettings,
+    at_least,
+    azure_environ,
+    azure_environ_field,
+    flag,
+    one_of,
+    read_flags,
+    switch,
+)
+
+_WITHOUT_EFFECT: Final = (
+    Flag("enableProfile", BOOL, default=False, help=""),
+    Flag("host-ip", TEXT, "", ""),
+)
+_MODES: Final = ("standard", "managed")
+
+
+def _ipv4(text: str) -> str:
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError:
+        return "is not an IPv4 address"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NmiSettings(CommonSettings):
+    """Flags and environment of nmi; durations are seconds.
+
+    ``nmi_listen_address`` empty: not given. ``host_ip``: the node's address, from ``HOST_IP``. ``azure_environ``: what
+    the Azure side reads (holds a secret).
+    """
+
+    node: str = flag("node", TEXT, "", "node whose pods are served")
+    nmi_listen_address: str = flag("nmi-listen-address", TEXT, "", "address to listen on and to redirect to")
+    nmi_port: int = flag("nmi-port", PORT, 2579, "port to listen on and to redirect to")
+    metadata_ip: str = flag("metadata-ip", TEXT, "169.254.169.254", "address of the metadata service", _ipv4)
+    metadata_port: int = flag("metadata-port", PORT, 80, "port of the metadata service")
+    http_probe_port: int = flag("http-probe-port", PORT, 8080, "port of health and readiness")
+    prometheus_port: int = flag("prometheus-port", PORT, 9090, "port of metrics")
+    ipt_update_interval: float = flag(
+        "ipt-update-interval-sec", SECONDS, 60.0, "period of the redirect's repair", at_least(1.0)
+    )
+    retry_attempts_for_created: int = flag(
+        "retry-attempts-for-created", INT, 16, "intervals to wait for an assignment to appear", at_least(0)
+    )
+    retry_attempts_for_assigned: int = flag(
+        "retry-attempts-for-assigned", INT, 4, "further intervals to wait for it to be done", at_least(0)
+    )
+    find_identity_retry_interval: float = flag(
+        "find-identity-retry-interval", SECONDS, 5.0, "length of such an interval", at_least(0.0)
+    )
+    force_namespaced: bool = switch("forceNamespaced", "match pods only with identities of their namespace")
+    mic_namespace: str = flag("MICNamespace", TEXT, "default", "namespace whose mic pods are let through")
+    operation_mode: str = flag("operation-mode", TEXT, "standard", "standard or managed")
+    block_instance_metadata: bool = switch("block-instance-metadata", "refuse /metadata/instance")
+    metadata_header_required: bool = switch(
+        "metadata-header-required", "refuse requests without Metadata: true", default=True
+    )
+    set_retry_after_header: bool = switch("set-retry-after-header", "answer 503 with Retry-After for no identity")
+    enable_conntrack_deletion: bool = switch("enable-conntrack-deletion", "drop connections made before")
+    enable_scale_features: bool = switch(
+        "enableScaleFeatures", "watch only this node's assigned identities", default=True
+    )
+    allow_network_plugin_kubenet: bool = switch("allow-network-plugin-kubenet", "start on kubenet too")
+    kubelet_config: str = flag("kubelet-config", TEXT, "/etc/default/kubelet", "file that names the network plugin")
+    install_datapath: bool = switch("install-datapath", "install guard and redirect, and exit")
+    uninstall_datapath: bool = switch("uninstall-datapath", "remove guard and redirect, and exit")
+    source_check: str = flag(
+        "source-check",
+        TEXT,
+        "on",
+        "on: drop pods' packets that come from another interface than the pod's; or off",
+        one_of("on", "off"),
+    )
+    log_format: str = flag("log-format", TEXT, "text", "text or json", one_of("text", "json"))
+    host_ip: str = ""
+    kubeconfig: str = ""
+    azure_environ: Mapping[str, str] = azure_environ_field()
+
+
+def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings:
+    """Build the settings from the arguments after ``nmi``. Errors: ``config.errors``."""
+    given = read_flags(NmiSettings, argv, pflag.parse, "nmi", _WITHOUT_EFFECT)
+    settings = replace(
+        given,
+        operation_mode=given.operation_mode.lower(),
+        force_namespaced=given.force_namespaced or environ.get("FORCENAMESPACED") == "true",
+        host_ip=environ.get("HOST_IP", ""),
+        kubeconfig=environ.get("KUBECONFIG", ""),
+        azure_environ=azure_environ(environ),
+    )
+    if settings.operation_mode not in _MODES:
+        raise UsageError(
+            f"operation mode {given.operation_mode} not supported; write --operation-mode=standard or managed"
+        )
+    if settings.install_datapath and settings.uninstall_datapath:
+        raise UsageError("--install-datapath and --uninstall-datapath exclude each other; give one")
+    if settings.node.startswith("$("):
+        raise UsageError(f"--node: {settings.node} was not replaced; give the container that environment variable")
+    if not settings.node and not settings.uninstall_datapath:
+        raise UsageError("--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName")
+    if settings.operation_mode == "managed" and not settings.force_namespaced:
+        raise ConfigError("managed mode not intialized in force namespaced mode; add --forceNamespaced=true")
+    return settings
