@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from podidentity.azure.errors import AzureError
@@ -21,8 +21,8 @@ class ImdsResponse(Protocol):
         ...
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        """Response headers; looked up case-insensitively where the mapping can."""
+    def headers(self) -> Iterable[tuple[str, str]]:
+        """Response headers in order."""
         ...
 
     @property
@@ -34,7 +34,9 @@ class ImdsResponse(Protocol):
 class ImdsForward(Protocol):
     """The part of ``azure.imds.ImdsClient`` used here."""
 
-    async def forward(self, method: str, raw_target: str, headers: Mapping[str, str], body: bytes) -> ImdsResponse:
+    async def forward(
+        self, method: str, raw_target: str, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> ImdsResponse:
         """Raise AzureError when there is no answer."""
         ...
 
@@ -48,7 +50,7 @@ class Documents:
 
     async def answer(self, request: Request, route: Route) -> Answer:
         """Ask IMDS; its status, content type and body are the answer."""
-        headers = {} if request.headers.metadata is None else {"Metadata": request.headers.metadata}
+        headers = [] if request.headers.metadata is None else [("Metadata", request.headers.metadata)]
         target = f"{route.path}?{route.query}" if route.query else route.path
         try:
             async with self._budget.turn(request.peer):
@@ -61,8 +63,8 @@ class Documents:
         return Answer(response.status, response.body, content_type=kind or JSON)
 
 
-def _header(headers: Mapping[str, str], name: str) -> str:
-    for key, value in headers.items():
+def _header(headers: Iterable[tuple[str, str]], name: str) -> str:
+    for key, value in headers:
         if key.lower() == name:
             return "".join(char for char in value if char.isprintable() and char.isascii())
     return ""

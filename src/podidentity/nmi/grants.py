@@ -14,21 +14,23 @@ from podidentity.rules.identity_choice import Named
 
 
 def request_for(identity: AzureIdentity, resource: str, caller: str) -> TokenRequest | None:
-    """Return the token request for an identity; None when it names nothing, which would mean the node's own."""
+    """Return the token request for an identity; None when it names nothing, which would mean the node's own.
+
+    The Secret of a service principal is looked for in the identity's own namespace, whatever it says.
+    """
     spec = identity.spec
     if spec.type == TYPE_USER_ASSIGNED:
         client_id, resource_id = spec.client_id.casefold(), spec.resource_id.casefold()
         if not client_id and not resource_id:
             return None
         return TokenRequest(resource, client_id=client_id, resource_id=resource_id, caller=caller)
-    password = spec.client_password
     return TokenRequest(
         resource,
         type=spec.type,
         client_id=spec.client_id.casefold(),
         tenant_id=spec.tenant_id,
         ad_endpoint=spec.ad_endpoint,
-        secret=f"{password.namespace}/{password.name}",
+        secret=f"{identity.metadata.namespace}/{spec.client_password.name}",
         caller=caller,
     )
 

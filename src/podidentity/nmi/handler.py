@@ -208,6 +208,9 @@ class Handler:
 
 
 def _asked(identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest:
+    namespace = identity.spec.client_password.namespace
+    if namespace and namespace != identity.namespace:
+        raise TokenRefused(403, f"AzureIdentity {identity.key} names a Secret of another namespace")
     asked = request_for(identity, query.resource, pod.key)
     if asked is None:
         raise TokenRefused(400, f"AzureIdentity {identity.key} has neither clientID nor resourceID")

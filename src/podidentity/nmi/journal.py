@@ -15,22 +15,7 @@ from podidentity.nmi.answer import Answer
 from podidentity.nmi.request import Request
 from podidentity.nmi.tokens.source import TokenRequest
 from podidentity.rules.identity_choice import ANY, Named
-
-
-class Log(Protocol):
-    """The part of ``telemetry.logging.Logger`` used here."""
-
-    def info(self, msg: str, **kv: object) -> None:
-        """Say what happened."""
-        ...
-
-    def warning(self, msg: str, **kv: object) -> None:
-        """Say what deserves a look."""
-        ...
-
-    def error(self, msg: str, **kv: object) -> None:
-        """Say what went wrong."""
-        ...
+from podidentity.telemetry.logging import Logger
 
 
 class Meter(Protocol):
@@ -55,7 +40,7 @@ _LINES_AT_ONCE: Final = 200.0
 class Journal:
     """Writes the log lines and metrics of one nmi. A line too many is counted, and the next one says how many."""
 
-    def __init__(self, log: Log, meter: Meter, *, clock: Clock) -> None:
+    def __init__(self, log: Logger, meter: Meter, *, clock: Clock) -> None:
         self._log = log
         self._meter = meter
         self._lines = TokenBucket(_LINES_A_SECOND, _LINES_AT_ONCE, clock)

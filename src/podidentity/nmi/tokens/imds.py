@@ -20,14 +20,40 @@ _CLIENT_ERROR: Final = 400
 class ImdsAnswer(Protocol):
     """What IMDS sends for a token: all strings, times in epoch seconds."""
 
-    access_token: str
-    client_id: str
-    expires_in: str
-    expires_on: str
-    ext_expires_in: str
-    not_before: str
-    resource: str
-    token_type: str
+    @property
+    def access_token(self) -> str:
+        """The token."""
+        ...
+
+    @property
+    def client_id(self) -> str:
+        """The identity's client id."""
+        ...
+
+    @property
+    def expires_on(self) -> str:
+        """End, epoch seconds."""
+        ...
+
+    @property
+    def ext_expires_in(self) -> str:
+        """Seconds of extended life."""
+        ...
+
+    @property
+    def not_before(self) -> str:
+        """Start, epoch seconds."""
+        ...
+
+    @property
+    def resource(self) -> str:
+        """What it is for."""
+        ...
+
+    @property
+    def token_type(self) -> str:
+        """``Bearer``."""
+        ...
 
 
 class ImdsTokens(Protocol):
@@ -69,7 +95,7 @@ class Imds:
                 self._observe(request, loop.time() - start, failure)
         if request.client_id and answer.client_id and answer.client_id.casefold() != request.client_id:
             raise TokenRefused(403, "the metadata endpoint answered for another identity than the one asked for")
-        return _token_of(answer, request)
+        return token_of(answer, request)
 
     async def _ask(self, request: TokenRequest) -> ImdsAnswer:
         if request.client_id:
@@ -79,7 +105,8 @@ class Imds:
         return await self._client.token(request.resource, object_id=request.object_id)
 
 
-def _token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
+def token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
+    """Return the token in an answer; raises TokenRefused when its times are no numbers."""
     try:
         expires_on = int(answer.expires_on)
         not_before = int(answer.not_before or 0)

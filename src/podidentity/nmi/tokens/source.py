@@ -12,10 +12,10 @@ from podidentity.nmi.answer import Answer
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """Everything a token depends on, hence the key of the cache; ``caller`` (who is to wait in line) is not part of it.
+    """Everything a token depends on, hence the key of the cache; ``caller`` (who waits in line) is not part of it.
 
     Ids are case-folded. For type 0 the token is asked of IMDS by the first of ``client_id``, ``resource_id``,
-    ``object_id`` that is set, and with none it is the node's default identity. ``secret`` is ``namespace/name``.
+    ``object_id`` that is set, and with none it is the node's default identity. ``secret`` is ``namespace/name`` of the Secret.
     """
 
     resource: str

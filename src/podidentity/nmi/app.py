@@ -1,0 +1,209 @@
+"""nmi running, in the order the design sets; each part is a task of one group."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from podidentity.aio.clock import Clock
+from podidentity.aio.signals import until_signal
+from podidentity.azure.cloud import CHINA, GERMAN, PUBLIC, US_GOVERNMENT
+from podidentity.azure.entra import EntraClient
+from podidentity.azure.imds import ImdsClient
+from podidentity.config.build import Build
+from podidentity.config.errors import ConfigError
+from podidentity.config.nmi import NmiSettings
+from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import KubeError
+from podidentity.kube.settings import load_settings
+from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app
+from podidentity.nmi.datapath import kubenet
+from podidentity.nmi.datapath.address import bind, listen_addresses, node_address
+from podidentity.nmi.datapath.conntrack import forget
+from podidentity.nmi.datapath.keeper import Keeper
+from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
+from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
+from podidentity.telemetry.logging import Logger, get_logger
+from podidentity.telemetry.metrics import Metrics
+from podidentity.telemetry.status import Probe, StatusServer
+
+__all__ = ["App", "Deps", "build_app", "run"]
+
+
+async def run(settings: NmiSettings) -> None:
+    """Run nmi until SIGTERM or SIGINT; the datapath stays in place. Raises ConfigError for what a person must mend."""
+    log = get_logger()
+    if settings.uninstall_datapath:
+        await _uninstall(log)
+        return
+    target = node_address(settings.nmi_listen_address, settings.host_ip, settings.metadata_ip, settings.metadata_port)
+    nft = Nft(_datapath(settings, target))
+    if settings.install_datapath:
+        await _install(nft, log)
+        return
+    await until_signal(_Running(settings, target, nft, log).main())
+
+
+async def _uninstall(log: Logger) -> None:
+    try:
+        await uninstall()
+    except NftFailed as failed:
+        raise ConfigError(f"the datapath could not be removed: {failed}") from failed
+    log.info("datapath is removed")
+
+
+async def _install(nft: Nft, log: Logger) -> None:
+    try:
+        missing = await nft.install_guard()
+        await nft.install_redirect()
+    except NftFailed as failed:
+        raise ConfigError(f"the datapath could not be installed: {failed}") from failed
+    log.info("datapath is installed", bridge=missing or "guarded")
+
+
+def _datapath(settings: NmiSettings, target: str) -> Datapath:
+    try:
+        return Datapath(
+            target=target,
+            port=settings.nmi_port,
+            metadata_ip=settings.metadata_ip,
+            metadata_port=settings.metadata_port,
+            source_check=settings.source_check == "on",
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """One run of the agent."""
+
+    settings: NmiSettings
+    target: str
+    nft: Nft
+    log: Logger
+
+    async def main(self) -> None:
+        """Start everything, serve, and on cancellation end in the reverse order."""
+        settings, log = self.settings, self.log
+        build = Build.of(os.environ)
+        log.info(f"starting nmi process. Version: {build.version}. Build date: {build.date}.")  # noqa: G004 - not the stdlib's logger
+        notice = kubenet.check(settings.kubelet_config, allowed=settings.allow_network_plugin_kubenet)
+        if notice:
+            log.warning(notice)
+        namespaced = str(settings.force_namespaced).lower()
+        log.info(f"running NMI in namespaced mode: {namespaced}")  # noqa: G004 - as above
+        log.info(f"initializing in {settings.operation_mode} mode")  # noqa: G004 - as above
+        metrics = Metrics()
+        clock = Clock()
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(
+                KubeClient(
+                    load_settings(settings.kubeconfig, os.environ),
+                    user_agent=build.user_agent("NMI", settings.custom_user_agent),
+                    clock=clock,
+                    on_error=partial(_count_api_error, metrics),
+                )
+            )
+            imds = ImdsClient(f"http://{settings.metadata_ip}:{settings.metadata_port}")
+            stack.push_async_callback(imds.close)
+            entra = EntraClient()
+            stack.push_async_callback(entra.close)
+            deps = Deps(
+                pods=PodsOfApi(client, settings.node),
+                secrets=SecretsOfApi(client),
+                imds_tokens=imds,
+                imds_documents=imds,
+                entra=entra,
+                log=log,
+                meter=metrics,
+                clock=clock,
+                authorities=_authorities(),
+            )
+            app = build_app(settings, deps, addresses=[self.target])
+            stack.push_async_callback(app.flights.close)
+            watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
+            keeper = self._keeper()
+            await stack.enter_async_context(self._health(keeper, watches))
+            await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
+            log.info("registered views for metric")
+            log.info("starting Prometheus exporter", port=settings.prometheus_port)
+            await self._serve(app, keeper, watches)
+
+    def _keeper(self) -> Keeper:
+        settings = self.settings
+        old = (
+            partial(forget, settings.metadata_ip, settings.metadata_port)
+            if settings.enable_conntrack_deletion
+            else None
+        )
+        return Keeper(self.nft, interval=settings.ipt_update_interval, log=self.log, forget=old)
+
+    def _health(self, keeper: Keeper, watches: Sequence[AnyReflector]) -> StatusServer:
+        def reasons() -> list[str]:
+            trouble = [keeper.trouble] if keeper.trouble else []
+            return trouble + not_ready(watches)
+
+        probe = Probe(body=lambda: "Active" if keeper.active else "Not Active", not_ready=reasons)
+        self.log.info("initialized health probe on port", port=self.settings.http_probe_port)
+        return StatusServer(port=self.settings.http_probe_port, probe=probe, metrics=None)
+
+    async def _serve(self, app: App, keeper: Keeper, watches: Sequence[AnyReflector]) -> None:
+        settings = self.settings
+        self.log.info("started health probe")
+        sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for watch in watches:
+                    group.create_task(watch.run())
+                group.create_task(self._announce(app, watches))
+                group.create_task(app.tokens.run())
+                await keeper.guard()
+                group.create_task(app.server.serve(sockets, ready=self._listening))
+                await keeper.redirect()
+                await keeper.run()
+        except BaseExceptionGroup as several:
+            raise _first(several) from several
+        finally:
+            for sock in sockets:
+                sock.close()
+            self.log.info("stopped; guard and redirect stay in place")
+
+    async def _announce(self, app: App, watches: Sequence[AnyReflector]) -> None:
+        await all_synced(watches)
+        app.synced.set()
+        self.log.info("CRD lite informers started")
+
+    def _listening(self) -> None:
+        self.log.info(f"listening on {self.target}:{self.settings.nmi_port}")  # noqa: G004 - as above
+
+
+def _count_api_error(metrics: Metrics, operation: str, _error: KubeError) -> None:
+    names = {"list pods": "get_pod_list", "get pods": "get_pod_list", "get secrets": "get_secret"}
+    if operation in names:
+        metrics.count("kubernetes_api_operations_errors_count", operation_type=names[operation])
+
+
+def _authorities() -> frozenset[str]:
+    clouds = (PUBLIC, US_GOVERNMENT, CHINA, GERMAN)
+    return frozenset(urlsplit(cloud.active_directory).hostname or "" for cloud in clouds)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error a person should read: the first of ours, else the first of all."""
+    leaves: list[BaseException] = []
+    todo: list[BaseException] = [group]
+    while todo:
+        error = todo.pop()
+        if isinstance(error, BaseExceptionGroup):
+            todo.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, ConfigError)), leaves[0])

@@ -1,0 +1,149 @@
+"""nmi put together: what it is made of. Nothing here listens or starts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from podidentity.aio.clock import Clock
+from podidentity.aio.singleflight import SingleFlight
+from podidentity.api.constants import TYPE_SERVICE_PRINCIPAL, TYPE_USER_ASSIGNED
+from podidentity.api.core import Pod
+from podidentity.api.resources import PODS, SECRETS
+from podidentity.config.nmi import NmiSettings
+from podidentity.kube.client import KubeClient
+from podidentity.nmi.authorize import Policy
+from podidentity.nmi.cluster import Cluster
+from podidentity.nmi.connection import Limits
+from podidentity.nmi.documents import Documents, ImdsForward
+from podidentity.nmi.gate import GateRules
+from podidentity.nmi.handler import Handler, HandlerRules
+from podidentity.nmi.journal import Journal, Meter
+from podidentity.nmi.pods import PodApi, PodFinder
+from podidentity.nmi.server import Server
+from podidentity.nmi.tokens.cached import Cached
+from podidentity.nmi.tokens.compose import ByType, OneFlight
+from podidentity.nmi.tokens.entra import Grants, Secrets, ServicePrincipal
+from podidentity.nmi.tokens.fair import FairBudget
+from podidentity.nmi.tokens.imds import Imds, ImdsTokens, Throttled
+from podidentity.nmi.tokens.source import Token, TokenRequest
+from podidentity.nmi.waiters import Waiters
+from podidentity.telemetry.logging import Logger
+
+IMDS_TOKENS_A_SECOND: Final = 20.0
+IMDS_TOKENS_AT_ONCE: Final = 5
+IMDS_DOCUMENTS_A_SECOND: Final = 5.0
+HELD_PER_POD: Final = 32
+HELD_IN_ALL: Final = 1024
+MANAGED: Final = "managed"
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What nmi needs from outside: the API, Azure, and where to log and count."""
+
+    pods: PodApi
+    secrets: Secrets
+    imds_tokens: ImdsTokens
+    imds_documents: ImdsForward
+    entra: Grants
+    log: Logger
+    meter: Meter
+    clock: Clock
+    authorities: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A whole nmi that does not listen yet. ``synced`` must be set once ``cluster`` has been filled."""
+
+    server: Server
+    handler: Handler
+    cluster: Cluster
+    finder: PodFinder
+    tokens: Cached
+    flights: SingleFlight[TokenRequest, Token]
+    synced: asyncio.Event
+
+
+class PodsOfApi:
+    """Asks the API server itself about pods of ``node``."""
+
+    def __init__(self, client: KubeClient, node: str) -> None:
+        self._client = client
+        self._node = node
+
+    async def by_address(self, address: str) -> Sequence[Pod]:
+        """Return the node's pods with this ``status.podIP``."""
+        selector = f"spec.nodeName={self._node},status.podIP={address}"
+        return (await self._client.list(PODS, field_selector=selector)).items
+
+    async def by_name(self, namespace: str, name: str) -> Pod:
+        """Return one pod."""
+        return await self._client.get(PODS, name, namespace)
+
+
+class SecretsOfApi:
+    """Reads Secrets from the API server."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Return the data of one Secret."""
+        return (await self._client.get(SECRETS, name, namespace)).data
+
+
+def policy_of(settings: NmiSettings) -> Policy:
+    """Return the flags that decide."""
+    return Policy(
+        node=settings.node,
+        mic_namespace=settings.mic_namespace,
+        force_namespaced=settings.force_namespaced,
+        managed=settings.operation_mode.lower() == MANAGED,
+        created=settings.retry_attempts_for_created,
+        assigned=settings.retry_attempts_for_assigned,
+        interval=settings.find_identity_retry_interval,
+    )
+
+
+def rules_of(settings: NmiSettings, addresses: Sequence[str]) -> HandlerRules:
+    """Return what the handler goes by; ``addresses`` are the node's own."""
+    own = frozenset({*addresses, "127.0.0.1", "::1"})
+    gate = GateRules(
+        hosts=own | {settings.metadata_ip, "localhost"},
+        metadata_required=settings.metadata_header_required,
+        block_instance=settings.block_instance_metadata,
+    )
+    return HandlerRules(gate, policy_of(settings), own_addresses=own, retry_after=settings.set_retry_after_header)
+
+
+def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], limits: Limits | None = None) -> App:
+    """Put an nmi together; ``addresses`` are the node's own. Must be called in a running loop."""
+    clock = deps.clock
+    journal = Journal(deps.log, deps.meter, clock=clock)
+    cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
+    finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
+    budget = FairBudget(rate=IMDS_TOKENS_A_SECOND, concurrent=IMDS_TOKENS_AT_ONCE, clock=clock)
+    imds = Throttled(Imds(deps.imds_tokens, observe=journal.imds), budget)
+    principal = ServicePrincipal(deps.entra, deps.secrets, authorities=deps.authorities)
+    flights: SingleFlight[TokenRequest, Token] = SingleFlight()
+    by_type = ByType({TYPE_USER_ASSIGNED: imds, TYPE_SERVICE_PRINCIPAL: principal})
+    tokens = Cached(OneFlight(by_type, flights), clock=clock)
+    documents = Documents(
+        deps.imds_documents, FairBudget(rate=IMDS_DOCUMENTS_A_SECOND, concurrent=2, clock=clock, total=64)
+    )
+    synced = asyncio.Event()
+    handler = Handler(
+        rules_of(settings, addresses),
+        cluster,
+        finder,
+        tokens,
+        documents,
+        synced=synced,
+        journal=journal,
+        clock=clock,
+    )
+    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, flights, synced)

@@ -1,0 +1,66 @@
+"""Which address of the node pods are sent to, and where the agent listens."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from podidentity.config.errors import ConfigError
+
+LOOPBACK = "127.0.0.1"
+
+
+def usable(text: str) -> bool:
+    """Whether ``text`` is an IPv4 address pods can be sent to."""
+    try:
+        address = ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_unspecified or address.is_multicast)
+
+
+def route_source(metadata_ip: str, port: int) -> str:
+    """Return the node's own address on the route to the metadata endpoint; sends nothing. Raises OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((metadata_ip, port))
+        return str(probe.getsockname()[0])
+
+
+def node_address(listen: str, host_ip: str, metadata_ip: str, metadata_port: int) -> str:
+    """Return the address of this node that pods are sent to.
+
+    ``listen`` (the flag) if it is an address pods can reach, else ``host_ip`` (environment HOST_IP), else the source
+    of the route to the metadata endpoint. Never loopback: that would need route_localnet. Raises ConfigError.
+    """
+    for candidate in (listen, host_ip):
+        if usable(candidate):
+            return candidate
+    try:
+        found = route_source(metadata_ip, metadata_port)
+    except OSError as error:
+        raise ConfigError(
+            f"this node's address is not known: no route to {metadata_ip} ({error.strerror}); set HOST_IP"
+        ) from error
+    if not usable(found) or found == metadata_ip:
+        raise ConfigError(f"this node's address is not known: {found} is not one pods can reach; set HOST_IP")
+    return found
+
+
+def listen_addresses(listen: str, target: str) -> list[str]:
+    """Return the addresses to bind: the node's and loopback, or all with ``0.0.0.0``."""
+    if listen in ("0.0.0.0", "::"):  # noqa: S104 - the operator asked for it
+        return ["0.0.0.0"]  # noqa: S104 - as above
+    return list(dict.fromkeys([target, LOOPBACK]))
+
+
+def bind(addresses: list[str], port: int) -> list[socket.socket]:
+    """Return listening sockets, one for each address; raises ConfigError naming the address that cannot be had."""
+    sockets: list[socket.socket] = []
+    for address in addresses:
+        try:
+            sockets.append(socket.create_server((address, port), backlog=1024))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from error
+    return sockets

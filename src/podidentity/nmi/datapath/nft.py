@@ -1,0 +1,134 @@
+"""Puts the rule sets in place with the ``nft`` tool, checks that they are, and repairs them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from podidentity.config.errors import ConfigError
+from podidentity.nmi.datapath import rules
+from podidentity.nmi.datapath.rules import Datapath
+
+_TIMEOUT_SECONDS: Final = 20.0
+
+
+class NftFailed(Exception):  # noqa: N818 - what nft said
+    """``nft`` refused; ``str`` is its first line."""
+
+
+Run = Callable[[tuple[str, ...], str], Awaitable[str]]
+
+
+async def run_nft(args: tuple[str, ...], text: str) -> str:
+    """Run ``nft`` with ``text`` on its standard input and return what it prints.
+
+    Raises ConfigError when nft is not installed or may not run, NftFailed when it refuses.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            "nft",
+            *args,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise ConfigError(
+                "nft is not installed, so pods cannot be kept off the metadata endpoint; add nftables"
+            ) from (error)
+        raise ConfigError(f"nft cannot be run: {error.strerror}") from error
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            out, err = await process.communicate(text.encode())
+    except BaseException:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        raise
+    if process.returncode != 0:
+        lines = err.decode(errors="replace").strip().splitlines()
+        raise NftFailed(lines[0] if lines else f"nft ended with {process.returncode}")
+    return out.decode(errors="replace")
+
+
+class Nft:
+    """The tables of one node. ``bridge`` is False once the kernel has turned out to have no bridge filter."""
+
+    def __init__(self, path: Datapath, *, run: Run = run_nft) -> None:
+        self._texts = {rules.GUARD: rules.guard(path), rules.BRIDGE: rules.bridge(path)}
+        self._redirect = rules.redirect(path)
+        self._run = run
+        self._listed: dict[str, str] = {}
+        self.bridge = True
+
+    async def install_guard(self) -> str:
+        """Install the first layer. Returns why the bridge's part is missing, or ``""``. Raises NftFailed."""
+        await self._install(rules.GUARD, self._texts[rules.GUARD])
+        try:
+            await self._install(rules.BRIDGE, self._texts[rules.BRIDGE])
+        except NftFailed as failed:
+            self.bridge = False
+            return str(failed)
+        self.bridge = True
+        return ""
+
+    async def install_redirect(self) -> None:
+        """Install the second layer; the guard must be there. Raises NftFailed."""
+        await self._install(rules.REDIRECT, self._redirect)
+
+    async def changed(self) -> list[str]:
+        """Return the tables that are not as we left them."""
+        found = []
+        for table, listed in self._listed.items():
+            try:
+                now = await self._list(table)
+            except NftFailed:
+                now = ""
+            if now != listed:
+                found.append(table)
+        return found
+
+    async def repair(self) -> list[str]:
+        """Put back what :meth:`changed` finds, each table in one transaction; returns their names."""
+        found = await self.changed()
+        for table in found:
+            text = self._redirect if table == rules.REDIRECT else self._texts[table]
+            await self._install(table, text)
+        return found
+
+    async def _install(self, table: str, text: str) -> None:
+        await self._run(("-f", "-"), text)
+        listed = await self._list(table)
+        missing = [line for line in _chains(text) if line not in listed]
+        if missing:
+            raise NftFailed(f"table {table} lacks {missing[0]} right after it was installed")
+        self._listed[table] = listed
+
+    async def _list(self, table: str) -> str:
+        return await self._run(("-s", "-n", "list", "table", *table.split()), "")
+
+
+async def uninstall(run: Run = run_nft) -> None:
+    """Remove everything from this node, the redirect first and the guard last. Raises NftFailed, ConfigError."""
+    await run(("-f", "-"), rules.remove(rules.REDIRECT))
+    try:
+        await run(("-f", "-"), rules.remove(rules.BRIDGE))
+    except NftFailed as failed:
+        if await _exists(run, rules.BRIDGE):
+            raise failed from None
+    await run(("-f", "-"), rules.remove(rules.GUARD))
+
+
+async def _exists(run: Run, table: str) -> bool:
+    try:
+        await run(("-s", "list", "table", *table.split()), "")
+    except NftFailed:
+        return False
+    return True
+
+
+def _chains(text: str) -> list[str]:
+    return [line.strip().rstrip("{").strip() for line in text.splitlines() if line.strip().startswith("chain ")]
