@@ -45,17 +45,38 @@ class UserAssignedIdentity(msgspec.Struct, frozen=True):
     properties: IdentityProperties
 
 
-class Counters(msgspec.Struct, frozen=True, rename="camel"):
+class ArmCounters(msgspec.Struct, frozen=True):
+    """Requests by operation, such as ``PATCH Microsoft.Compute/virtualMachineScaleSets``."""
+
+    operations: Mapping[str, int] = {}
+
+
+class ImdsCounters(msgspec.Struct, frozen=True):
+    """Requests by who sent them (``node``, ``pod``, ``unknown``) and path."""
+
+    kinds: Mapping[str, Mapping[str, int]] = {}
+
+
+class Counters(msgspec.Struct, frozen=True):
     """What the simulated Azure was asked."""
 
-    imds_from_pods: int = 0
-    imds_from_nodes: int = 0
-    arm_patches: int = 0
+    arm: ArmCounters
+    imds: ImdsCounters
+
+    def imds_requests(self, kind: str) -> int:
+        """Requests to the metadata service from nodes or from pods."""
+        return sum(self.imds.kinds.get(kind, {}).values())
+
+    @property
+    def arm_patches(self) -> int:
+        """PATCHes of VMs and scale sets."""
+        return sum(count for name, count in self.arm.operations.items() if name.startswith("PATCH Microsoft.Compute/"))
 
     def describe(self) -> str:
         """One line a figure."""
         return (
-            f"requests to the metadata service from nodes: {self.imds_from_nodes}, from pods: {self.imds_from_pods}\n"
+            f"requests to the metadata service from nodes: {self.imds_requests('node')}\n"
+            f"requests to the metadata service from pods: {self.imds_requests('pod')}\n"
             f"PATCHes of the scale set: {self.arm_patches}"
         )
 
@@ -128,7 +149,7 @@ class LabAzure:
     async def set_secret(self, vault: str, name: str, value: str) -> str:
         """``az keyvault secret set``; returns the new version."""
         answer = await self.call("PUT", f"/vaults/{vault}/secrets/{name}", {"value": value})
-        return str(answer["id"]).rsplit("/", 1)[-1]
+        return str(answer["version"])
 
     async def host_identities(self, resource_id: str) -> dict[str, object]:
         """``az vmss identity show``: the ``identity`` block of a VM or scale set."""

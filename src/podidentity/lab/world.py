@@ -20,13 +20,14 @@ from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import Layout, write_atomically
 from podidentity.lab.node import network
-from podidentity.lab.node.launch import NodeLaunch, node_command
+from podidentity.lab.node.launch import NodeLaunch, node_command, node_network
 from podidentity.lab.seed import azure_json, cloud_seed, hosts_file
 from podidentity.lab.spec import CLOUD_ADDRESS, FABRIC_ADDRESS, IMDS_ADDRESS, LabSpec, NodeSpec, load_spec
 
 POLL = 0.01
 RESTART_PAUSE = 0.5
 API_PORT = 443
+NAMESPACES = Path("/run/podidentity/netns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,21 +153,31 @@ class Parts:
             await asyncio.sleep(RESTART_PAUSE)
 
 
-def _build_network(spec: LabSpec) -> None:
-    network.create_fabric()
-    for node in spec.nodes:
-        network.create_node(_node_network(node, spec))
-
-
-def _node_network(node: NodeSpec, spec: LabSpec) -> network.NodeNetwork:
-    return network.NodeNetwork(
+def node_launch(layout: Layout, spec: LabSpec, node: NodeSpec) -> NodeLaunch:
+    """A node and its kubelet."""
+    return NodeLaunch(
         name=node.name,
-        namespace=f"/run/podidentity/netns/{node.name}",
-        ip=node.address,
+        node_ip=node.address,
         pod_cidr=node.pod_cidr,
-        mode=spec.network,
-        gateway=FABRIC_ADDRESS,
+        network=spec.network,
+        provider_id=node.provider_id,
+        namespace=NAMESPACES / node.name,
+        state_dir=layout.nodes / node.name,
+        ca=layout.pki / "ca.crt",
+        cert=layout.pki / f"kubelet-{node.name}.crt",
+        key=layout.pki / f"kubelet-{node.name}.key",
+        hosts=layout.hosts,
+        ca_bundle=layout.ca_bundle,
+        ready_file=layout.run / f"{node.name}.ready",
+        server=f"https://{FABRIC_ADDRESS}:{API_PORT}",
+        rotation_interval=spec.rotation_interval,
     )
+
+
+def _build_network(launches: Sequence[NodeLaunch]) -> None:
+    network.create_fabric()
+    for launch in launches:
+        network.create_node(node_network(launch))
 
 
 async def run(layout: Layout, report: int) -> None:
@@ -182,23 +193,19 @@ async def run(layout: Layout, report: int) -> None:
     try:
         say(stage="network")
         _write_files(layout, spec)
-        _build_network(spec)
+        launches = [node_launch(layout, spec, node) for node in spec.nodes]
+        _build_network(launches)
         async with asyncio.TaskGroup() as group:
             parts = Parts(layout, group)
             say(stage="simulated Azure and Kubernetes API")
             await parts.start((cloud_part(layout), api_part(layout)), 30)
             say(stage="controllers and kubelets")
-            await parts.start((controllers_part(layout), *(_kubelet(layout, spec, node) for node in spec.nodes)), 30)
+            kubelets = [Part(launch.name, tuple(node_command(launch)), launch.ready_file) for launch in launches]
+            await parts.start((controllers_part(layout), *kubelets), 30)
             say(ready=True)
     except* WorldError as errors:
         say(failed=str(errors.exceptions[0]))
         raise
-
-
-def _kubelet(layout: Layout, spec: LabSpec, node: NodeSpec) -> Part:
-    ready = layout.run / f"{node.name}.ready"
-    launch = NodeLaunch()
-    return Part(node.name, node_command(launch), ready)
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from azure.identity import DefaultAzureCredential
 from azure.keyvault.secrets import SecretClient
 try:
     client = SecretClient(os.environ["VAULT_URL"], DefaultAzureCredential())
-    print("secret sha256", hashlib.sha256(client.get_secret(os.environ["SECRET"]).value.encode()).hexdigest(), flush=True)
+    value = client.get_secret(os.environ["SECRET"]).value
+    print("secret sha256", hashlib.sha256(value.encode()).hexdigest(), flush=True)
 except AzureError as error:
     print("refused", type(error).__name__, " ".join(str(error).split())[:600], flush=True)
     sys.exit(3)
@@ -47,9 +48,7 @@ def shipped(name: str) -> Path:
     raise ConfigError(f"deploy/{name} is missing from this installation; install podidentity again")
 
 
-def program_pod(
-    name: str, program: str, env: Mapping[str, str], label: str = "", *, restart: str = "Never"
-) -> dict[str, object]:
+def program_pod(name: str, program: str, env: Mapping[str, str], label: str = "") -> dict[str, object]:
     """A pod that runs a Python program with the lab's Azure SDK image."""
     metadata: dict[str, object] = {"name": name, "namespace": "default"}
     if label:
@@ -57,10 +56,10 @@ def program_pod(
     container = {
         "name": "main",
         "image": "podidentity/azure-sdk",
-        "command": ["python", "-c", program],
+        "args": ["-c", program],
         "env": [{"name": key, "value": value} for key, value in env.items()],
     }
-    spec = {"restartPolicy": restart, "containers": [container]}
+    spec = {"restartPolicy": "Never", "containers": [container]}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 

@@ -214,11 +214,11 @@ class Walkthrough:
         self.story.step("Ask the simulated Azure what it saw")
         counters = await self.lab.azure.counters()
         self.story.answered(counters.describe())
-        self.story.facts["imdsRequestsFromPods"] = counters.imds_from_pods
+        self.story.facts["imdsRequestsFromPods"] = counters.imds_requests("pod")
         self.story.claim(
             "no pod reached the metadata service itself",
-            counters.imds_from_pods == 0,
-            f"{counters.imds_from_pods} requests",
+            counters.imds_requests("pod") == 0,
+            f"{counters.imds_requests('pod')} requests",
         )
         self.story.claim(
             "one identity, one PATCH of the scale set", counters.arm_patches == 1, f"{counters.arm_patches} PATCHes"
