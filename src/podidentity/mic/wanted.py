@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,10 +24,12 @@ from podidentity.api.identity import (
     AzureIdentityBinding,
     AzureIdentitySpec,
 )
-from podidentity.api.meta import ObjectMeta
-from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS
+from podidentity.api.meta import KubeObject, ObjectMeta
+from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS, Resource
 from podidentity.rules.node_label import node_label
 from podidentity.rules.resource_id import fold, parse_identity_id
+
+T = TypeVar("T", bound=KubeObject)
 
 
 class AssignmentKey(NamedTuple):
@@ -126,9 +128,11 @@ def assigned_identity(want: Wanted, name: str, annotations: Mapping[str, str]) -
     )
 
 
-def rewritten(old: AzureAssignedIdentity, want: Wanted, *, state: str) -> AzureAssignedIdentity:
-    """The object ``old``, its metadata kept, made to record ``want``."""
-    annotations = {**old.metadata.annotations, POD_UID_ANNOTATION: want.intent.pod_uid}
+def rewritten(
+    old: AzureAssignedIdentity, want: Wanted, *, state: str, annotations: Mapping[str, str]
+) -> AzureAssignedIdentity:
+    """The object ``old``, its metadata kept and ``annotations`` put over it, made to record ``want``."""
+    annotations = {**old.metadata.annotations, POD_UID_ANNOTATION: want.intent.pod_uid, **annotations}
     labels = {**old.metadata.labels, NODE_LABEL: node_label(want.node)}
     return msgspec.structs.replace(
         old,
@@ -140,15 +144,16 @@ def rewritten(old: AzureAssignedIdentity, want: Wanted, *, state: str) -> AzureA
     )
 
 
+def identified(resource: Resource[T], obj: T) -> T:
+    """``obj`` with its apiVersion and kind, which items of a list may come without."""
+    return msgspec.structs.replace(obj, api_version=resource.api_version, kind=resource.kind)
+
+
 def _spec(want: Wanted) -> AzureAssignedIdentitySpec:
-    # Items of a list may come without apiVersion and kind; the API demands both inside an embedded object.
+    # The API demands apiVersion and kind inside each embedded object.
     return AzureAssignedIdentitySpec(
-        azure_identity_ref=msgspec.structs.replace(
-            want.identity, api_version=AZURE_IDENTITIES.api_version, kind=AZURE_IDENTITIES.kind
-        ),
-        azure_binding_ref=msgspec.structs.replace(
-            want.binding, api_version=AZURE_IDENTITY_BINDINGS.api_version, kind=AZURE_IDENTITY_BINDINGS.kind
-        ),
+        azure_identity_ref=identified(AZURE_IDENTITIES, want.identity),
+        azure_binding_ref=identified(AZURE_IDENTITY_BINDINGS, want.binding),
         pod=want.key.pod,
         pod_namespace=want.key.namespace,
         node_name=want.node,

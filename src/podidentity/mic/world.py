@@ -26,6 +26,24 @@ TOMBSTONES = 10_000
 
 
 @dataclass(slots=True)
+class Tally:
+    """The records of one identity on a host: how many are not deleted, say that we attached it, wait for a look."""
+
+    live: int = 0
+    ours: int = 0
+    unlooked: int = 0
+    dying: set[str] = field(default_factory=set)
+
+    def add(self, rec: Record, sign: int) -> None:
+        """Count a record in (1) or out (-1)."""
+        self.live += sign * (not rec.dying)
+        self.ours += sign * (not rec.present_before and not rec.unlooked)
+        self.unlooked += sign * (rec.unlooked and not rec.dying)
+        if rec.dying and rec.held:
+            (self.dying.add if sign > 0 else self.dying.discard)(rec.name)
+
+
+@dataclass(slots=True)
 class Shelf:
     """What concerns one host."""
 
@@ -35,7 +53,7 @@ class Shelf:
     records: dict[str, Record] = field(default_factory=dict)
     records_of: defaultdict[AssignmentKey, set[str]] = field(default_factory=lambda: defaultdict(set))
     wanted_by_id: defaultdict[str, set[AssignmentKey]] = field(default_factory=lambda: defaultdict(set))
-    records_by_id: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    tallies: dict[str, Tally] = field(default_factory=dict)
     open: set[AssignmentKey] = field(default_factory=set)
 
     @property
@@ -62,7 +80,7 @@ class Shelf:
         self.take(rec.name)
         self.records[rec.name] = rec
         self.records_of[rec.key].add(rec.name)
-        self.records_by_id[rec.resource].add(rec.name)
+        self.tallies.setdefault(rec.resource, Tally()).add(rec, 1)
         self.open.add(rec.key)
 
     def take(self, name: str) -> None:
@@ -70,7 +88,10 @@ class Shelf:
         rec = self.records.pop(name, None)
         if rec is not None:
             _drop(self.records_of, rec.key, name)
-            _drop(self.records_by_id, rec.resource, name)
+            tally = self.tallies[rec.resource]
+            tally.add(rec, -1)
+            if not tally.live and not tally.dying:
+                del self.tallies[rec.resource]
             self.open.add(rec.key)
 
     def records_for(self, key: AssignmentKey) -> tuple[Record, ...]:

@@ -1,0 +1,295 @@
+"""One actor per host: it plans, writes records, and changes the host's identities, one call in flight at a time.
+
+No host waits for another: a hanging or throttled machine holds up its own pods and nobody else's. An actor ends when
+nothing is wanted or recorded on its host, and is started again by the next event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from podidentity.aio.bucket import TokenBucket
+from podidentity.aio.clock import Clock
+from podidentity.azure.arm import HostIdentities, IdentityPatch
+from podidentity.azure.errors import AzureError, HostDeleting
+from podidentity.kube.errors import ApiError, KubeError
+from podidentity.mic import messages
+from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
+from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
+from podidentity.mic.ports import NotLeadingError, Outlets
+from podidentity.mic.reconcile import next_look
+from podidentity.mic.wanted import AssignmentKey, Wanted
+from podidentity.mic.world import Shelf, World
+from podidentity.mic.writer import RecordWriter
+from podidentity.rules.resource_id import HostId, fold
+from podidentity.telemetry.logging import get_logger
+
+
+GET_RATE: Final = (12 / 60, 36.0)
+PATCH_RATE: Final = (4 / 60, 12.0)
+"""ARM's limits for one machine: refill a second, and cap."""
+READ_RATE: Final = (25.0, 250.0)
+WRITE_RATE: Final = (10.0, 200.0)
+"""ARM's limits for one principal in one region."""
+RESTART_DELAY: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AssignSettings:
+    """``batch``: Kubernetes writes at a time per host. Times in seconds. ``immutable``: folded client ids."""
+
+    batch: int = 20
+    linger: float = 120.0
+    reconcile_interval: float = 180.0
+    immutable: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Budget:
+    """What ARM allows this principal, shared by all hosts."""
+
+    reads: TokenBucket
+    writes: TokenBucket
+
+    @classmethod
+    def of(cls, clock: Clock) -> Budget:
+        """The documented limits."""
+        return cls(TokenBucket(*READ_RATE, clock), TokenBucket(*WRITE_RATE, clock))
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all actors have in common."""
+
+    world: World
+    outlets: Outlets
+    settings: AssignSettings
+    clock: Clock
+    rng: random.Random
+    budget: Budget
+    writer: RecordWriter
+
+
+class HostActor:
+    """Brings one host to what is wanted."""
+
+    def __init__(self, shelf: Shelf, shared: Shared) -> None:
+        self.shelf = shelf
+        self.wake = asyncio.Event()
+        self._shared = shared
+        self._clock = shared.clock
+        self._memory = HostMemory(shared.rng, linger=shared.settings.linger, immutable=shared.settings.immutable)
+        self._gets = TokenBucket(*GET_RATE, shared.clock)
+        self._patches = TokenBucket(*PATCH_RATE, shared.clock)
+        self._looking_since: float | None = None
+        self._patching = False
+        self._next_look = next_look(shelf.key, shared.clock.monotonic(), shared.settings.reconcile_interval)
+        self._planned_at = shared.clock.monotonic()
+        self._told: dict[AssignmentKey, str] = {}
+        self._log = get_logger(host=shelf.key)
+
+    async def run(self) -> None:
+        """Work until the shelf is empty."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self.wake.clear()
+                decided = self._plan()
+                deadlines = self._call_arm(tasks, decided)
+                if decided.writes:
+                    await self._write(decided.writes[: max(self._shared.settings.batch, 1)])
+                    continue
+                if not self._busy and self._shared.world.prune(self.shelf.key):
+                    return
+                await self._sleep(deadlines)
+
+    @property
+    def _busy(self) -> bool:
+        return self._patching or self._looking_since is not None
+
+    def _plan(self) -> HostPlan:
+        now = self._planned_at = self._clock.monotonic()
+        memory = self._memory
+        memory.forget(self.shelf, now)
+        view = memory.view(
+            self.shelf, now, self._clock.wall(), patching=self._patching, looking_since=self._looking_since
+        )
+        decided = plan(view)
+        for stuck in decided.stuck:
+            self._complain(stuck.want, stuck.message)
+        if memory.trouble:
+            for item in view.items:
+                if item.wanted is not None and item.wanted.resource:
+                    self._complain(item.wanted, memory.trouble)
+        for key in decided.settled:
+            self.shelf.open.discard(key)
+            self._told.pop(key, None)
+        return decided
+
+    def _complain(self, want: Wanted, why: str) -> None:
+        """Tell users once what is in the way of an assignment."""
+        if self._told.get(want.key) != why:
+            self._told[want.key] = why
+            self._log.error("identity not assigned", pod=f"{want.key.namespace}/{want.key.pod}", reason=why)
+            names = [rec.object.name for rec in self.shelf.records_for(want.key)]
+            message = messages.apply_error(want, names[0] if names else want.key.pod, why)
+            self._shared.writer.tell(want, "Warning", messages.APPLY_ERROR, message)
+
+    def _call_arm(self, tasks: asyncio.TaskGroup, decided: HostPlan) -> list[float]:
+        """Start the next call to ARM if it is time; the times at which to look again."""
+        now, memory, host = self._planned_at, self._memory, self.shelf.host
+        deadlines = list(memory.deadlines())
+        if self._looking_since is not None:
+            deadlines.append(self._looking_since + PATIENCE)
+        if host is None or self._busy or now < memory.not_before:
+            return deadlines
+        if decided.look_later:
+            deadlines.append(memory.looked_at + RIPEN)
+        ripe = decided.look_later and now - memory.looked_at >= RIPEN
+        drift = now >= self._next_look and any(self.shelf.wanted_by_id)
+        if decided.look or ripe or drift:
+            wait = self._gets.try_take()
+            if wait > 0:
+                deadlines.append(now + wait)
+            else:
+                self._looking_since = now
+                tasks.create_task(self._look(host), name=f"look {host.key}")
+        elif memory.known is not None and (decided.add or decided.remove):
+            deadlines.append(self._start_patch(tasks, host, memory.known, decided, now))
+        deadlines.append(self._next_look)
+        return deadlines
+
+    def _start_patch(
+        self, tasks: asyncio.TaskGroup, host: HostId, known: HostIdentities, decided: HostPlan, now: float
+    ) -> float:
+        """Start a PATCH when its window is over; the time to look again."""
+        at = self._memory.window(decided.add, decided.remove, now)
+        if now < at:
+            return at
+        patch = identity_patch(known, *self._memory.narrowed(decided.add, decided.remove))
+        if patch is None or not self._shared.outlets.may_write():
+            return now + 1
+        wait = self._patches.try_take()
+        if wait > 0:
+            return now + wait
+        self._patching = True
+        self._memory.patching(patch)
+        tasks.create_task(self._patch(host, known, patch), name=f"patch {host.key}")
+        return now + PATIENCE
+
+    async def _look(self, host: HostId) -> None:
+        """Read the host."""
+        try:
+            await self._shared.budget.reads.take()
+            found = await self._shared.outlets.compute.get(host)
+            self._memory.looked(found, self._clock.monotonic())
+        except AzureError as error:
+            self._log.error("reading the identities of a host failed", error=str(error))
+            self._memory.look_failed(error, host, self._clock.monotonic())
+        finally:
+            interval = self._shared.settings.reconcile_interval
+            self._next_look = next_look(host.key, self._clock.monotonic(), interval)
+            self._looking_since = None
+            self.wake.set()
+
+    async def _patch(self, host: HostId, known: HostIdentities, patch: IdentityPatch) -> None:
+        """Change the host."""
+        self._log.info(
+            f"updating user-assigned identities on {host.name}", assign=sorted(patch.add), unassign=sorted(patch.remove)
+        )
+        try:
+            if fold(known.provisioning_state) == "deleting":
+                raise HostDeleting(0, "HostDeleting", f"{host.path} is being deleted")
+            await self._shared.budget.writes.take()
+            await self._shared.outlets.compute.patch(host, patch)
+            self._memory.patched(patch)
+        except AzureError as error:
+            self._log.error(f"updating user-assigned identities on {host.name} failed", error=str(error))
+            bad = self._memory.patch_failed(error, patch, host, self._clock.monotonic())
+            self._retell(bad)
+        finally:
+            self._patching = False
+            self.wake.set()
+
+    def _retell(self, bad: frozenset[str]) -> None:
+        """Let users hear again of identities that failed again."""
+        for key in [key for resource in bad for key in self.shelf.wanted_by_id.get(resource, ())]:
+            self._told.pop(key, None)
+
+    async def _write(self, writes: Iterable[Write]) -> None:
+        start = self._clock.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            for write in writes:
+                tasks.create_task(self._write_one(write))
+        self._shared.outlets.meter.observe("mic_cycle_duration_seconds", self._clock.monotonic() - start)
+        self._shared.outlets.meter.count("mic_cycle_count")
+
+    async def _write_one(self, write: Write) -> None:
+        key = write.want.key if isinstance(write, Create | Rewrite | Settle) else write.record.key
+        retry_after = None
+        try:
+            changed = await self._shared.writer.write(write, self.shelf.host)
+        except NotLeadingError:
+            changed = False
+        except KubeError as error:
+            changed = False
+            retry_after = error.retry_after if isinstance(error, ApiError) else None
+            self._log.error("writing an assigned identity failed", id="-".join(key), error=str(error))
+        if changed:
+            self._memory.written(key)
+        else:
+            # An answer that changes nothing we know would lead to the same write again at once.
+            self._memory.write_failed(key, self._clock.monotonic(), retry_after)
+
+    async def _sleep(self, deadlines: Iterable[float]) -> None:
+        """Wait for an event or for the first of the times that lay ahead when the plan was made."""
+        until = min((at for at in deadlines if at > self._planned_at), default=None)
+        try:
+            async with asyncio.timeout(None if until is None else until - self._clock.monotonic()):
+                await self.wake.wait()
+        except TimeoutError:
+            return
+
+
+class Assigner:
+    """Runs the actors of all hosts while this process leads."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._actors: dict[str, HostActor] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+
+    def wake(self, shelves: Iterable[str]) -> None:
+        """Something changed on these shelves; without the leadership nothing happens."""
+        if self._tasks is None:
+            return
+        for key in shelves:
+            actor = self._actors.get(key)
+            if actor is not None:
+                actor.wake.set()
+            elif (shelf := self._shared.world.shelves.get(key)) is not None and not shelf.empty:
+                self._actors[key] = actor = HostActor(shelf, self._shared)
+                self._tasks.create_task(self._run(key, actor), name=f"host {key}")
+
+    async def run(self) -> None:
+        """Work on every host until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self.wake(tuple(self._shared.world.shelves))
+                await asyncio.Event().wait()
+        finally:
+            self._tasks = None
+            self._actors.clear()
+
+    async def _run(self, key: str, actor: HostActor) -> None:
+        try:
+            await actor.run()
+        except* Exception as errors:  # noqa: BLE001 - a fault on one host must not stop the work on the others
+            get_logger().error("work on a host failed and starts anew", host=key, error=repr(errors.exceptions[0]))
+            await asyncio.sleep(RESTART_DELAY)
+        self._actors.pop(key, None)
+        self.wake([key])
