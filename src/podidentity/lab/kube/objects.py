@@ -1,0 +1,52 @@
+"""Kubernetes objects as plain JSON: the types and the small helpers everything here shares (pure)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import msgspec
+
+Obj: TypeAlias = dict[str, Any]
+"""A JSON object of any kind. The server stores kinds it has never heard of, so their fields have no static type."""
+
+_DECODER = msgspec.json.Decoder()
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode(raw: bytes) -> Any:
+    """JSON bytes to plain Python values; raises ``msgspec.DecodeError``."""
+    return _DECODER.decode(raw)
+
+
+def encode(value: object) -> bytes:
+    """Plain Python values to compact JSON bytes."""
+    return _ENCODER.encode(value)
+
+
+def copy(obj: Obj) -> Obj:
+    """A deep copy of a JSON object."""
+    found = _DECODER.decode(_ENCODER.encode(obj))
+    assert isinstance(found, dict)
+    return found
+
+
+def rfc3339(seconds: float) -> str:
+    """``2026-11-23T22:04:05Z`` for seconds since the epoch."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def meta(obj: Mapping[str, Any]) -> Obj:
+    """``metadata`` of an object, an empty one when it is absent or null."""
+    found = obj.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def dig(obj: object, *path: str) -> Any:
+    """The value at ``path``, or None as soon as a part of it is absent."""
+    for part in path:
+        if not isinstance(obj, Mapping):
+            return None
+        obj = obj.get(part)
+    return obj

@@ -1,0 +1,122 @@
+"""JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386), on plain JSON values (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podidentity.lab.kube.errors import StatusError, bad_request
+from podidentity.lab.kube.objects import Obj, decode, encode
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """The value after a merge patch; ``target`` is not changed."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merge_patch(result.get(key), value)
+    return result
+
+
+def json_patch(target: Obj, operations: object) -> Any:
+    """The value after a JSON patch; StatusError 400 for a malformed patch, 422 for one that does not apply."""
+    if not isinstance(operations, list):
+        raise bad_request("error decoding patch: a JSON patch is an array of operations")
+    value = decode(encode(target))
+    for operation in operations:
+        if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
+            raise bad_request("error decoding patch: an operation is an object with a path")
+        value = _apply(value, operation)
+    return value
+
+
+def _unprocessable(message: str) -> StatusError:
+    return StatusError(422, f"the server rejected our request due to an error in our request: {message}")
+
+
+def _apply(document: Any, operation: Obj) -> Any:
+    kind, path = operation.get("op"), _pointer(operation["path"])
+    if kind in {"add", "replace", "test"} and "value" not in operation:
+        raise _unprocessable(f"the operation {kind} needs a value")
+    match kind:
+        case "add":
+            return _add(document, path, operation["value"])
+        case "remove":
+            return _remove(document, path)
+        case "replace":
+            _find(document, path)
+            return _add(_remove(document, path), path, operation["value"]) if path else operation["value"]
+        case "test":
+            if _find(document, path) != operation["value"]:
+                raise _unprocessable(f"testing value {operation['path']} failed")
+            return document
+        case "move" | "copy":
+            return _transfer(document, operation, path)
+        case _:
+            raise _unprocessable(f"unexpected kind of operation: {kind}")
+
+
+def _transfer(document: Any, operation: Obj, path: list[str]) -> Any:
+    source = operation.get("from")
+    if not isinstance(source, str):
+        raise _unprocessable(f"the operation {operation['op']} needs a from")
+    value = decode(encode(_find(document, _pointer(source))))
+    if operation["op"] == "move":
+        document = _remove(document, _pointer(source))
+    return _add(document, path, value)
+
+
+def _pointer(text: str) -> list[str]:
+    if not text:
+        return []
+    if not text.startswith("/"):
+        raise _unprocessable(f"the path {text!r} does not begin with /")
+    return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
+
+
+def _index(items: Sequence[Any], part: str, *, append: bool = False) -> int:
+    if append and part == "-":
+        return len(items)
+    if not part.isascii() or not part.isdigit() or int(part) > len(items) - (0 if append else 1):
+        raise _unprocessable(f"invalid array index {part}")
+    return int(part)
+
+
+def _find(document: Any, path: list[str]) -> Any:
+    for part in path:
+        if isinstance(document, list):
+            document = document[_index(document, part)]
+        elif isinstance(document, dict) and part in document:
+            document = document[part]
+        else:
+            raise _unprocessable(f"the path /{'/'.join(path)} does not exist")
+    return document
+
+
+def _add(document: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    parent = _find(document, path[:-1])
+    if isinstance(parent, list):
+        parent.insert(_index(parent, path[-1], append=True), value)
+    elif isinstance(parent, dict):
+        parent[path[-1]] = value
+    else:
+        raise _unprocessable(f"the path /{'/'.join(path)} does not exist")
+    return document
+
+
+def _remove(document: Any, path: list[str]) -> Any:
+    if not path:
+        return None
+    _find(document, path)
+    parent = _find(document, path[:-1])
+    if isinstance(parent, list):
+        del parent[_index(parent, path[-1])]
+    else:
+        del parent[path[-1]]
+    return document

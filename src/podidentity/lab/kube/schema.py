@@ -1,0 +1,210 @@
+"""Structural schemas: prune what is unknown, fill in defaults, name what is wrong, in kube-apiserver's words (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from podidentity.lab.kube.errors import Cause
+from podidentity.lab.kube.objects import Obj, decode, encode
+
+_INT_RANGES: Final = {"int32": 2**31, "int64": 2**63}
+_META: Final = ("apiVersion", "kind", "metadata")
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a pass over an object found: paths of unknown fields (pruned), and causes that make it invalid."""
+
+    unknown: list[str] = field(default_factory=list)
+    causes: list[Cause] = field(default_factory=list)
+
+    def wrong(self, path: str, value: object, text: str, reason: str = "FieldValueInvalid") -> None:
+        """Record an ``Invalid value``."""
+        self.causes.append(Cause(reason, f"Invalid value: {go_value(value)}: {path} in body {text}", path))
+
+
+def go_value(value: object) -> str:
+    """A value as Go's ``field.Error`` prints it."""
+    return encode(value).decode()
+
+
+def conform(schema: Mapping[str, Any], obj: Obj) -> Findings:
+    """Prune, default and validate a custom resource in place."""
+    findings = Findings()
+    _object({**schema, "x-root": True}, obj, "", findings)
+    return findings
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _type_name(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def _fits(wanted: str, value: object) -> bool:
+    actual = _type_name(value)
+    if wanted == "number":
+        return actual in {"number", "integer"}
+    if wanted == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return wanted == actual
+
+
+def _check(schema: Mapping[str, Any], value: Any, path: str, findings: Findings) -> None:
+    if value is None and schema.get("nullable"):
+        return
+    if schema.get("x-kubernetes-int-or-string"):
+        if _type_name(value) not in {"integer", "string"}:
+            findings.wrong(path, _type_name(value), "must be of type integer or string", "FieldValueTypeInvalid")
+        return
+    wanted = schema.get("type")
+    if wanted and not _fits(wanted, value):
+        actual = _type_name(value)
+        findings.wrong(path, actual, f'must be of type {wanted}: "{actual}"', "FieldValueTypeInvalid")
+        return
+    if isinstance(value, dict):
+        _object(schema, value, path, findings)
+    elif isinstance(value, list):
+        _array(schema, value, path, findings)
+    else:
+        _scalar(schema, value, path, findings)
+    _enumerated(schema, value, path, findings)
+    _combined(schema, value, path, findings)
+
+
+def _object(schema: Mapping[str, Any], value: Obj, path: str, findings: Findings) -> None:
+    properties: Mapping[str, Any] = schema.get("properties") or {}
+    additional = schema.get("additionalProperties")
+    keep = bool(schema.get("x-kubernetes-preserve-unknown-fields")) or additional is True
+    embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    for name, sub in properties.items():
+        if name not in value and "default" in sub:
+            value[name] = decode(encode(sub["default"]))
+    for name in list(value):
+        if (embedded or schema.get("x-root")) and name in _META:
+            if name == "metadata" and not isinstance(value[name], dict):
+                del value[name]
+        elif name in properties:
+            if value[name] is None and not properties[name].get("nullable") and "default" in properties[name]:
+                value[name] = decode(encode(properties[name]["default"]))
+            _check(properties[name], value[name], _join(path, name), findings)
+        elif isinstance(additional, Mapping):
+            _check(additional, value[name], _join(path, name), findings)
+        elif not keep:
+            findings.unknown.append(_join(path, name))
+            del value[name]
+    required = [*(schema.get("required") or ()), *(("apiVersion", "kind") if embedded else ())]
+    for name in required:
+        if name not in value or (embedded and name in _META and not value[name]):
+            more = ": must not be empty" if embedded and name in _META else ""
+            findings.causes.append(Cause("FieldValueRequired", f"Required value{more}", _join(path, name)))
+    _count(schema, value, "Properties", path, findings)
+
+
+def _count(schema: Mapping[str, Any], value: Any, what: str, path: str, findings: Findings) -> None:
+    least, most = schema.get(f"min{what}"), schema.get(f"max{what}")
+    if least is not None and len(value) < least:
+        findings.wrong(path, value, f"should have at least {least} {what.lower()}")
+    if most is not None and len(value) > most:
+        cause = f"Too many: {len(value)}: must have at most {most} items"
+        findings.causes.append(Cause("FieldValueTooMany", cause, path))
+
+
+def _array(schema: Mapping[str, Any], value: list[Any], path: str, findings: Findings) -> None:
+    items = schema.get("items")
+    _count(schema, value, "Items", path, findings)
+    for number, item in enumerate(value):
+        if isinstance(items, Mapping):
+            _check(items, item, f"{path}[{number}]", findings)
+    for number, item in _duplicates(schema, value):
+        cause = f"Duplicate value: {go_value(item)}"
+        findings.causes.append(Cause("FieldValueDuplicate", cause, f"{path}[{number}]"))
+
+
+def _duplicates(schema: Mapping[str, Any], value: list[Any]) -> Iterator[tuple[int, object]]:
+    kind = schema.get("x-kubernetes-list-type")
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
+    seen: set[bytes] = set()
+    if kind not in {"set", "map"}:
+        return
+    for number, item in enumerate(value):
+        identity = {key: item.get(key) for key in keys} if kind == "map" and isinstance(item, dict) else item
+        if encode(identity) in seen:
+            yield number, identity
+        seen.add(encode(identity))
+
+
+def _scalar(schema: Mapping[str, Any], value: Any, path: str, findings: Findings) -> None:
+    if isinstance(value, str):
+        _text(schema, value, path, findings)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        _number(schema, value, path, findings)
+
+
+def _text(schema: Mapping[str, Any], value: str, path: str, findings: Findings) -> None:
+    least, most, pattern = schema.get("minLength"), schema.get("maxLength"), schema.get("pattern")
+    if least is not None and len(value) < least:
+        findings.wrong(path, value, f"should be at least {least} chars long")
+    if most is not None and len(value) > most:
+        findings.causes.append(Cause("FieldValueTooLong", f"Too long: may not be more than {most} bytes", path))
+    if pattern is not None and not re.search(pattern, value):
+        findings.wrong(path, value, f"should match '{pattern}'")
+
+
+def _number(schema: Mapping[str, Any], value: float, path: str, findings: Findings) -> None:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if least is not None and (value < least or (schema.get("exclusiveMinimum") and value == least)):
+        word = "greater than" if schema.get("exclusiveMinimum") else "greater than or equal to"
+        findings.wrong(path, value, f"should be {word} {least}")
+    if most is not None and (value > most or (schema.get("exclusiveMaximum") and value == most)):
+        word = "less than" if schema.get("exclusiveMaximum") else "less than or equal to"
+        findings.wrong(path, value, f"should be {word} {most}")
+    if (step := schema.get("multipleOf")) and value % step:
+        findings.wrong(path, value, f"should be a multiple of {step}")
+    limit = _INT_RANGES.get(str(schema.get("format")))
+    if limit and schema.get("type") == "integer" and not -limit <= value < limit:
+        findings.wrong(path, value, f"must be of type {schema['format']}")
+
+
+def _enumerated(schema: Mapping[str, Any], value: Any, path: str, findings: Findings) -> None:
+    allowed = schema.get("enum")
+    if allowed is not None and value not in allowed:
+        supported = ", ".join(go_value(item) for item in allowed)
+        cause = f"Unsupported value: {go_value(value)}: supported values: {supported}"
+        findings.causes.append(Cause("FieldValueNotSupported", cause, path))
+
+
+def _holds(schema: Mapping[str, Any], value: Any, path: str) -> bool:
+    trial = Findings()
+    _check({"x-kubernetes-preserve-unknown-fields": True, **schema}, decode(encode(value)), path, trial)
+    return not trial.causes
+
+
+def _combined(schema: Mapping[str, Any], value: Any, path: str, findings: Findings) -> None:
+    if (options := schema.get("anyOf")) and not any(_holds(option, value, path) for option in options):
+        findings.wrong(path, value, "must validate at least one schema (anyOf)")
+    if (options := schema.get("oneOf")) and sum(_holds(option, value, path) for option in options) != 1:
+        findings.wrong(path, value, "must validate one and only one schema (oneOf)")
+    if (options := schema.get("allOf")) and not all(_holds(option, value, path) for option in options):
+        findings.wrong(path, value, "must validate all the schemas (allOf)")
+    if (option := schema.get("not")) and _holds(option, value, path):
+        findings.wrong(path, value, "must not validate the schema (not)")

@@ -1,0 +1,74 @@
+"""Listeners around an :class:`Api`: TCP and Unix sockets, TLS by default."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aiohttp import web
+
+from podidentity.lab.kube.api import Api
+from podidentity.lab.kube.config import ApiConfig, throwaway_certificate, throwaway_context
+from podidentity.lab.kube.users import MASTERS, User
+
+_GRACE = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens. ``ca`` is PEM text ("" without TLS); ``admin_token`` is of group system:masters."""
+
+    url: str
+    ca: str
+    admin_token: str
+    api: Api
+    ports: tuple[int, ...]
+
+    def forget_history(self) -> None:
+        """Watches that ask for a revision of before now get 410, as after a compaction."""
+        self.api.store.forget()
+
+    def end_watches(self) -> None:
+        """End every open watch in an orderly way."""
+        self.api.end_watches()
+
+
+@asynccontextmanager
+async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
+    """Serve until the block is left; raises OSError when an address is taken."""
+    config = config or ApiConfig()
+    admin = secrets.token_urlsafe(24)
+    config = replace(config, tokens={admin: User("admin", (MASTERS,)), **config.tokens})
+    api = Api(config)
+    context = None if config.plain else config.tls.context() if config.tls else throwaway_context()
+    server = web.Server(api.handle, handler_cancellation=True, keepalive_timeout=300, access_log=None)
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        stack.callback(api.close)
+        stack.push_async_callback(server.shutdown, _GRACE)
+        stack.callback(api.end_watches)
+        ports: list[int] = []
+        for host, port in config.listen:
+            listener = await loop.create_server(server, host, port, ssl=context, backlog=1024)
+            stack.callback(listener.close)
+            ports.append(listener.sockets[0].getsockname()[1])
+        if config.unix:
+            config.unix.unlink(missing_ok=True)
+            listener = await loop.create_unix_server(server, config.unix, ssl=context, backlog=1024)
+            stack.callback(listener.close)
+        host = config.listen[0][0] if config.listen else "localhost"
+        scheme = "http" if config.plain else "https"
+        url = f"{scheme}://{host}:{ports[0]}" if ports else f"{scheme}://{host}"
+        yield Running(url, _ca(config), admin, api, tuple(ports))
+
+
+def _ca(config: ApiConfig) -> str:
+    if config.plain:
+        return ""
+    if config.tls is None:
+        return throwaway_certificate()[0].decode()
+    return Path(config.tls.client_ca or config.tls.cert).read_text()

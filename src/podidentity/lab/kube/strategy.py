@@ -1,0 +1,228 @@
+"""What is special about a kind when it is written: defaults, resets, immutable fields (pure but for the clock's value).
+
+A kind without an entry in the tables here has nothing special.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from podidentity.lab.kube import crds, defaults
+from podidentity.lab.kube.errors import Cause
+from podidentity.lab.kube.objects import Obj, dig, encode, meta
+from podidentity.lab.kube.schema import go_value
+
+Prepare = Callable[[Obj, Obj | None, float], None]
+Validate = Callable[[Obj, Obj | None], Iterator[Cause]]
+
+
+def prepare(resource: str, obj: Obj, old: Obj | None, now: float) -> None:
+    """Default ``obj`` in place; ``old`` is None for a create."""
+    if found := _PREPARE.get(resource):
+        found(obj, old, now)
+
+
+def validate(resource: str, obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    """What makes ``obj`` invalid, as itself or as a change of ``old``."""
+    if found := _VALIDATE.get(resource):
+        yield from found(obj, old)
+
+
+def _namespace(obj: Obj, old: Obj | None, _now: float) -> None:
+    labels = meta(obj).get("labels") or {}
+    obj["metadata"]["labels"] = labels | {"kubernetes.io/metadata.name": obj["metadata"]["name"]}
+    if old is None:
+        obj["spec"] = {"finalizers": ["kubernetes"]}
+        obj["status"] = {"phase": "Active"}
+    else:
+        obj["spec"] = old.get("spec", {})
+
+
+def _pod(obj: Obj, old: Obj | None, _now: float) -> None:
+    defaults.pod_spec(obj.setdefault("spec", {}))
+    if old is None:
+        obj["status"] = {"phase": "Pending", "qosClass": defaults.qos_class(obj["spec"])}
+
+
+def _workload(obj: Obj, old: Obj | None, _now: float) -> None:
+    spec = obj.setdefault("spec", {})
+    defaults.pod_template(spec.setdefault("template", {}))
+    if old is None:
+        obj["status"] = {}
+
+
+def _deployment(obj: Obj, old: Obj | None, now: float) -> None:
+    _workload(obj, old, now)
+    defaults.deployment_spec(obj["spec"])
+
+
+def _replica_set(obj: Obj, old: Obj | None, now: float) -> None:
+    _workload(obj, old, now)
+    obj["spec"].setdefault("replicas", 1)
+    if old is None:
+        obj["status"] = {"replicas": 0}
+
+
+def _daemon_set(obj: Obj, old: Obj | None, now: float) -> None:
+    _workload(obj, old, now)
+    defaults.daemon_set_spec(obj["spec"])
+    if old is None:
+        names = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
+        obj["status"] = dict.fromkeys(names, 0)
+
+
+def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
+    obj.setdefault("type", "Opaque")
+    for key, value in (obj.pop("stringData", None) or {}).items():
+        obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
+
+
+def _service(obj: Obj, _old: Obj | None, _now: float) -> None:
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("type", "ClusterIP")
+    spec.setdefault("sessionAffinity", "None")
+    spec.setdefault("clusterIP", "None")
+    for port in spec.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+        port.setdefault("targetPort", port.get("port"))
+    obj.setdefault("status", {"loadBalancer": {}})
+
+
+def _binding(obj: Obj, _old: Obj | None, _now: float) -> None:
+    group = "rbac.authorization.k8s.io"
+    obj.setdefault("roleRef", {}).setdefault("apiGroup", group)
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in {"User", "Group"}:
+            subject.setdefault("apiGroup", group)
+
+
+def _crd(obj: Obj, old: Obj | None, now: float) -> None:
+    crds.complete(obj)
+    if old is None:
+        obj["metadata"]["finalizers"] = [*(meta(obj).get("finalizers") or ()), crds.FINALIZER]
+        obj["status"] = {}
+    crds.refuse_beyond(obj)
+    if not list(crds.faults(obj)):
+        crds.established(obj, now)
+
+
+def _immutable(obj: Obj, old: Obj | None, *path: str) -> Iterator[Cause]:
+    value = dig(obj, *path)
+    if old is not None and value != dig(old, *path):
+        yield Cause("FieldValueInvalid", f"Invalid value: {go_value(value)}: field is immutable", ".".join(path))
+
+
+def _required(obj: Obj, *path: str) -> Iterator[Cause]:
+    if not dig(obj, *path):
+        yield Cause("FieldValueRequired", "Required value", ".".join(path))
+
+
+def _valid_pod(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    yield from _valid_containers(obj.get("spec") or {}, "spec")
+    if old is not None and _frozen(obj) != _frozen(old):
+        text = (
+            "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` "
+            "(only additions to existing tolerations),`spec.terminationGracePeriodSeconds` "
+            "(allow it to be set to 1 if it was previously negative)"
+        )
+        yield Cause("FieldValueForbidden", text, "spec")
+
+
+def _frozen(pod: Obj) -> Obj:
+    spec = {key: value for key, value in (pod.get("spec") or {}).items() if key not in _POD_MUTABLE}
+    for group in ("containers", "initContainers"):
+        containers = spec.get(group) or ()
+        spec[group] = [{key: value for key, value in one.items() if key != "image"} for one in containers]
+    return spec
+
+
+_POD_MUTABLE: Final = frozenset(["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"])
+
+
+def _valid_containers(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
+    containers = spec.get("containers") or []
+    if not containers:
+        yield Cause("FieldValueRequired", "Required value", f"{path}.containers")
+    volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
+    seen: set[str] = set()
+    for group in ("initContainers", "containers"):
+        for number, container in enumerate(spec.get(group) or ()):
+            where = f"{path}.{group}[{number}]"
+            name = container.get("name")
+            if not name:
+                yield Cause("FieldValueRequired", "Required value", f"{where}.name")
+            elif name in seen:
+                yield Cause("FieldValueDuplicate", f'Duplicate value: "{name}"', f"{where}.name")
+            seen.add(name or "")
+            if not container.get("image"):
+                yield Cause("FieldValueRequired", "Required value", f"{where}.image")
+            for index, mount in enumerate(container.get("volumeMounts") or ()):
+                if mount.get("name") not in volumes:
+                    yield Cause(
+                        "FieldValueNotFound", f'Not found: "{mount.get("name")}"', f"{where}.volumeMounts[{index}].name"
+                    )
+
+
+def _valid_workload(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    yield from _required(obj, "spec", "selector")
+    yield from _immutable(obj, old, "spec", "selector")
+    labels = dig(spec, "template", "metadata", "labels") or {}
+    wanted = dig(spec, "selector", "matchLabels") or {}
+    if any(labels.get(key) != value for key, value in wanted.items()):
+        text = f"Invalid value: {go_value(labels)}: `selector` does not match template `labels`"
+        yield Cause("FieldValueInvalid", text, "spec.template.metadata.labels")
+    yield from _valid_containers(dig(spec, "template", "spec") or {}, "spec.template.spec")
+
+
+def _valid_secret(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    yield from _immutable(obj, old, "type")
+    yield from _valid_base64(obj)
+
+
+def _valid_base64(obj: Obj) -> Iterator[Cause]:
+    for key, value in (obj.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            yield Cause("FieldValueInvalid", f"Invalid value: {go_value(value)}: not base64", f"data[{key}]")
+
+
+def _valid_binding(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    yield from _required(obj, "roleRef", "name")
+    if old is not None and obj.get("roleRef") != old.get("roleRef"):
+        text = f"Invalid value: {encode(obj.get('roleRef')).decode()}: cannot change roleRef"
+        yield Cause("FieldValueInvalid", text, "roleRef")
+
+
+def _valid_crd(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
+    yield from crds.faults(obj)
+
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+_PREPARE: Final[Mapping[str, Prepare]] = {
+    "namespaces": _namespace,
+    "pods": _pod,
+    "secrets": _secret,
+    "services": _service,
+    "deployments.apps": _deployment,
+    "replicasets.apps": _replica_set,
+    "daemonsets.apps": _daemon_set,
+    f"clusterrolebindings.{_RBAC}": _binding,
+    f"rolebindings.{_RBAC}": _binding,
+    "customresourcedefinitions.apiextensions.k8s.io": _crd,
+}
+_VALIDATE: Final[Mapping[str, Validate]] = {
+    "pods": _valid_pod,
+    "secrets": _valid_secret,
+    "deployments.apps": _valid_workload,
+    "replicasets.apps": _valid_workload,
+    "daemonsets.apps": _valid_workload,
+    f"clusterrolebindings.{_RBAC}": _valid_binding,
+    f"rolebindings.{_RBAC}": _valid_binding,
+    "customresourcedefinitions.apiextensions.k8s.io": _valid_crd,
+}
