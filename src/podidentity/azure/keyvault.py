@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 import msgspec
+import yarl
 
 from podidentity.azure.answers import excerpt, retry_after
 from podidentity.azure.errors import AuthenticationFailed, AzureStatusError, AzureUnavailable, KeyVaultError, Throttled
@@ -101,7 +102,10 @@ class KeyVaultClient:
         host = urlsplit(url).netloc
         try:
             async with self._session.get(
-                url, headers=headers, allow_redirects=False, timeout=aiohttp.ClientTimeout(total=self._timeout)
+                yarl.URL(url, encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
             ) as response:
                 return response.status, response.headers, await read_bounded(response.content.iter_any())
         except TimeoutError as error:
