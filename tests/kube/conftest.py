@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import ssl
@@ -113,7 +113,9 @@ class FakeApi:
             return web.json_response({"gitVersion": "v1.34.4", "major": "1"})
         if request.query.get("watch"):
             return await self._watch(request)
-        if request.method == "GET" and (path in self.objects or path.count("/") in {3, 5} and "namespaces" not in path):
+        if request.method == "GET" and (
+            path in self.objects or (path.count("/") in {3, 5} and "namespaces" not in path)
+        ):
             return self._list(request)
         return await self._object(request)
 
@@ -221,10 +223,7 @@ async def serving(api: FakeApi, tls: ssl.SSLContext | None = None, unix: str = "
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     site: web.BaseSite
-    if unix:
-        site = web.UnixSite(runner, unix, ssl_context=tls)
-    else:
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.UnixSite(runner, unix, ssl_context=tls) if unix else web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     port = runner.addresses[0][1] if not unix else 443
     try:
@@ -257,33 +256,31 @@ class Certificates:
         return context
 
 
-def _issue(folder: Path, name: str, issuer: tuple[x509.Name, ec.EllipticCurvePrivateKey] | None) -> tuple[x509.Name, ec.EllipticCurvePrivateKey]:
+Issuer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
+
+
+def _issue(folder: Path, name: str, issuer: Issuer | None) -> Issuer:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     issuer_name, issuer_key = issuer or (subject, key)
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.DNSName("localhost"), x509.DNSName(f"{name}.test")]
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer_name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.DNSName(f"{name}.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
+        .add_extension(x509.SubjectAlternativeName([*names, address]), critical=False)
     )
     certificate = builder.sign(issuer_key, hashes.SHA256())
     (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return subject, key
 
@@ -296,4 +293,4 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certifica
     for name in ("server", "client"):
         _issue(folder, name, authority)
     _issue(folder, "stranger", None)
-    yield Certificates(folder)
+    return Certificates(folder)

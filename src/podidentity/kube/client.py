@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from podidentity.api.resources import Resource
-    from podidentity.kube.settings import KubeSettings
     from podidentity.kube.store import WatchEvent
+    from podidentity.kube.target import KubeSettings
 
 T = TypeVar("T", bound=KubeObject)
 

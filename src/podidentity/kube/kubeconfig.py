@@ -13,7 +13,7 @@ from lightkube.core.exceptions import ConfigError as LightkubeError
 
 from podidentity.config.errors import ConfigError
 from podidentity.kube.auth import ExecToken, FileToken, StaticToken, TokenSource
-from podidentity.kube.settings import KubeSettings
+from podidentity.kube.target import KubeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

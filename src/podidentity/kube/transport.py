@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
 
-    from podidentity.kube.settings import KubeSettings
+    from podidentity.kube.target import KubeSettings
 
 POOL: Final = 64
 """Connections to the API server at most; each watch holds one."""
