@@ -1,0 +1,1 @@
+"""Azure Resource Manager: compute identities, managed identities, role assignments, resource groups, vaults."""
