@@ -64,13 +64,14 @@ class Journal:
             self._left_out += 1
             return
         path = route or request.target[:200].decode("latin-1").partition("?")[0]
-        more = {"left_out": self._left_out} if self._left_out else {}
+        more: dict[str, object] = {"left_out": self._left_out} if self._left_out else {}
         self._left_out = 0
-        self._log.info(
+        text = (
             f"status ({answer.status}) took {int(seconds * 1e9)} ns for req.method={request.method} "
-            f"reg.path={_printable(path)} req.remote={request.peer}",
-            **more,
+            f"reg.path={_printable(path)} req.remote={request.peer}"
         )
+        log = self._log.bind(**more) if more else self._log
+        log.info(text)
 
     def fault(self, request: Request, fault: Exception) -> None:
         """Record an exception that should not have been."""

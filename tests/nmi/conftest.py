@@ -1,0 +1,385 @@
+"""A whole nmi on real sockets, with a cluster in memory and an IMDS that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from podidentity.aio.clock import Clock
+from podidentity.api.constants import POD_LABEL, STATE_ASSIGNED
+from podidentity.api.core import Pod, PodIP, PodSpec, PodStatus
+from podidentity.api.identity import (
+    AzureAssignedIdentity,
+    AzureAssignedIdentitySpec,
+    AzureAssignedIdentityStatus,
+    AzureIdentity,
+    AzureIdentityBinding,
+    AzureIdentityBindingSpec,
+    AzureIdentitySpec,
+    AzurePodIdentityException,
+    AzurePodIdentityExceptionSpec,
+    SecretReference,
+)
+from podidentity.api.meta import ObjectMeta, OwnerReference
+from podidentity.azure.errors import TokenError
+from podidentity.azure.imds import ImdsResponse, ImdsToken
+from podidentity.config.nmi import NmiSettings, nmi_settings
+from podidentity.config.redact import SecretText
+from podidentity.kube.errors import KubeUnavailable, NotFound
+from podidentity.kube.store import Change, Store, WatchEvent
+from podidentity.nmi.assembly import App, Deps, build_app
+from podidentity.nmi.connection import Limits
+from podidentity.telemetry.logging import configure_logging, get_logger
+from podidentity.telemetry.metrics import Metrics
+
+NODE = "node-0"
+VAULT = "https://vault.azure.net"
+
+
+class Make:
+    """Objects for tests, with the fields a test does not care for filled in."""
+
+    @staticmethod
+    def pod(
+        name: str = "web",
+        namespace: str = "team",
+        *,
+        ip: str = "127.1.0.1",
+        uid: str = "",
+        phase: str = "Running",
+        label: str | None = "web",
+        labels: Mapping[str, str] | None = None,
+        node: str = NODE,
+        host_network: bool = False,
+        deletion: str | None = None,
+        more_ips: Sequence[str] = (),
+        owner: str = "",
+        version: str = "1",
+    ) -> Pod:
+        """Return a pod; ``owner`` names its ReplicaSet, ``label`` None leaves aadpodidbinding out."""
+        owners = (OwnerReference(kind="ReplicaSet", name=owner, controller=True),) if owner else ()
+        return Pod(
+            metadata=ObjectMeta(
+                name=name,
+                namespace=namespace,
+                uid=uid or f"uid-{name}",
+                resource_version=version,
+                labels={**({POD_LABEL: label} if label else {}), **(labels or {})},
+                deletion_timestamp=deletion,
+                owner_references=owners,
+            ),
+            spec=PodSpec(node_name=node, host_network=host_network),
+            status=PodStatus(phase=phase, pod_ip=ip, pod_ips=tuple(PodIP(ip=more) for more in more_ips)),
+        )
+
+    @staticmethod
+    def identity(
+        name: str = "app",
+        namespace: str = "team",
+        *,
+        client_id: str | None = None,
+        type_: int = 0,
+        annotations: Mapping[str, str] | None = None,
+        secret: str = "",
+        endpoint: str = "",
+    ) -> AzureIdentity:
+        """Return an AzureIdentity whose ids follow from its name."""
+        return AzureIdentity(
+            metadata=ObjectMeta(name=name, namespace=namespace, annotations=annotations or {}),
+            spec=AzureIdentitySpec(
+                type=type_,
+                client_id=f"client-of-{name}" if client_id is None else client_id,
+                resource_id=f"/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/"
+                f"userAssignedIdentities/{name}",
+                client_password=SecretReference(name=secret, namespace=namespace) if secret else SecretReference(),
+                tenant_id="tenant",
+                ad_endpoint=endpoint,
+            ),
+        )
+
+    @classmethod
+    def assigned(
+        cls,
+        pod: Pod,
+        identity: AzureIdentity | None = None,
+        *,
+        state: str = STATE_ASSIGNED,
+        binding: str = "",
+        annotations: Mapping[str, str] | None = None,
+        deletion: str | None = None,
+        node: str = NODE,
+        version: str = "1",
+    ) -> AzureAssignedIdentity:
+        """Return the record that gives ``pod`` this identity."""
+        identity = identity or cls.identity()
+        binding = binding or f"{identity.name}-binding"
+        return AzureAssignedIdentity(
+            metadata=ObjectMeta(
+                name=f"{pod.name}-{pod.namespace}-{identity.name}",
+                namespace="default",
+                uid=f"uid-{pod.name}-{identity.name}",
+                resource_version=version,
+                annotations=annotations or {},
+                deletion_timestamp=deletion,
+            ),
+            spec=AzureAssignedIdentitySpec(
+                azure_identity_ref=identity,
+                azure_binding_ref=AzureIdentityBinding(
+                    metadata=ObjectMeta(name=binding, namespace=identity.namespace),
+                    spec=AzureIdentityBindingSpec(azure_identity=identity.name, selector="web"),
+                ),
+                pod=pod.name,
+                pod_namespace=pod.namespace,
+                node_name=node,
+            ),
+            status=AzureAssignedIdentityStatus(status=state),
+        )
+
+    @staticmethod
+    def exception(labels: Mapping[str, str], namespace: str = "team") -> AzurePodIdentityException:
+        """Return an exception for pods with any of ``labels``."""
+        return AzurePodIdentityException(
+            metadata=ObjectMeta(name="exception", namespace=namespace),
+            spec=AzurePodIdentityExceptionSpec(pod_labels=labels),
+        )
+
+
+def jwt(**claims: str) -> str:
+    """Return an unsigned JWT with these claims."""
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{body}.c2ln"
+
+
+@dataclass
+class FakeImds:
+    """Answers as IMDS would, and remembers what it was asked; ``gate`` holds answers back while it is cleared."""
+
+    calls: list[dict[str, str]] = field(default_factory=list)
+    forwarded: list[str] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    life: float = 86400.0
+    clock: Clock = field(default_factory=Clock)
+    answer_client_id: str = ""
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Answer at once, until a test closes the gate."""
+        self.gate.set()
+
+    async def token(
+        self, resource: str, *, client_id: str = "", object_id: str = "", resource_id: str = ""
+    ) -> ImdsToken:
+        """Return a token that says whose it is."""
+        self.calls.append(
+            {"resource": resource, "client_id": client_id, "object_id": object_id, "resource_id": resource_id}
+        )
+        await self.gate.wait()
+        if self.errors:
+            raise self.errors.pop(0)
+        whose = client_id or resource_id or object_id or "node"
+        return ImdsToken(
+            access_token=jwt(oid=f"oid-of-{whose}", n=str(len(self.calls))),
+            client_id=self.answer_client_id or client_id or "client-of-node",
+            expires_in=str(int(self.life)),
+            expires_on=str(int(self.clock.wall() + self.life)),
+            ext_expires_in="86399",
+            not_before="1",
+            resource=resource,
+        )
+
+    async def forward(
+        self, method: str, raw_target: str, headers: Sequence[tuple[str, str]], body: bytes
+    ) -> ImdsResponse:
+        """Return a document that names its target."""
+        self.forwarded.append(raw_target)
+        return ImdsResponse(200, (("Content-Type", "application/json"), ("X-More", "1")), b'{"compute":{}}')
+
+
+class FakeEntra:
+    """Entra ID's token endpoint; takes the secret ``right`` only."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def token(self, authority: str, tenant: str, client_id: str, secret: SecretText, resource: str) -> ImdsToken:
+        """Return a token, or refuse the secret."""
+        self.calls.append(f"{authority}/{tenant}/{client_id}")
+        if secret.reveal() != "right":
+            raise TokenError(401, "invalid_client", "AADSTS7000215: Invalid client secret provided.")
+        return ImdsToken(access_token=jwt(oid="sp"), client_id=client_id, expires_on="99999999999", resource=resource)
+
+
+class FakeApi:
+    """The API server's answers to direct questions, and the Secrets it has."""
+
+    def __init__(self) -> None:
+        self.pods: list[Pod] = []
+        self.secrets: dict[str, dict[str, bytes]] = {}
+        self.asked: list[str] = []
+        self.down = False
+
+    async def by_address(self, address: str) -> Sequence[Pod]:
+        """Return pods by ``status.podIP``."""
+        self.asked.append(address)
+        if self.down:
+            raise KubeUnavailable("down")
+        return [pod for pod in self.pods if pod.status.pod_ip == address]
+
+    async def by_name(self, namespace: str, name: str) -> Pod:
+        """Return one pod."""
+        self.asked.append(f"{namespace}/{name}")
+        for pod in self.pods:
+            if (pod.namespace, pod.name) == (namespace, name):
+                return pod
+        raise NotFound(404, "NotFound", f"pods {name} not found")
+
+    async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Return a Secret's data."""
+        self.asked.append(f"secret {namespace}/{name}")
+        if f"{namespace}/{name}" not in self.secrets:
+            raise NotFound(404, "NotFound", "no secret")
+        return self.secrets[f"{namespace}/{name}"]
+
+
+@dataclass
+class Reply:
+    """An HTTP response as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, str]:
+        """Return the body, which must be a JSON object."""
+        found = json.loads(self.body)
+        assert isinstance(found, dict)
+        return found
+
+
+async def read_reply(reader: asyncio.StreamReader, *, head: bool = False) -> Reply:
+    """Read one response."""
+    start = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = start.strip().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    body = b"" if head else await reader.readexactly(int(headers.get("content-length", "0")))
+    return Reply(int(first.split()[1]), headers, body)
+
+
+class Bench:
+    """nmi, listening on 127.0.0.1; clients choose their source address in 127.0.0.0/8."""
+
+    def __init__(self, settings: NmiSettings, limits: Limits, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.imds = FakeImds(clock=clock)
+        self.entra = FakeEntra()
+        self.api = FakeApi()
+        self.metrics = Metrics()
+        self.log = io.StringIO()
+        configure_logging(log_format="text", verbosity=0, stream=self.log)
+        deps = Deps(
+            pods=self.api,
+            secrets=self.api,
+            imds_tokens=self.imds,
+            imds_documents=self.imds,
+            entra=self.entra,
+            log=get_logger(),
+            meter=self.metrics,
+            clock=clock,
+            authorities=frozenset({"login.microsoftonline.com"}),
+        )
+        self.app: App = build_app(settings, deps, addresses=["10.9.9.9"], limits=limits)
+        self.app.synced.set()
+        self.port = 0
+
+    def put_pod(self, *pods: Pod) -> None:
+        """Let the watch tell of pods."""
+        for pod in pods:
+            change = self._apply(self.app.cluster.pods, pod)
+            if change is not None:
+                self.app.finder.on_change(change)
+                self.app.cluster.on_pod(change)
+
+    def drop_pod(self, pod: Pod) -> None:
+        """Let the watch tell that a pod is gone."""
+        change = self.app.cluster.pods.apply(WatchEvent("DELETED", pod, "9", pod.key))
+        assert change is not None
+        self.app.cluster.on_pod(change)
+
+    def put_assigned(self, *items: AzureAssignedIdentity) -> None:
+        """Let the watch tell of assigned identities."""
+        for item in items:
+            change = self._apply(self.app.cluster.assigned, item)
+            if change is not None:
+                self.app.cluster.on_assigned(change)
+
+    @staticmethod
+    def _apply(store: Store, item: object) -> Change | None:
+        return store.apply(WatchEvent("MODIFIED", item, "9", item.key))
+
+    async def connect(self, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection from ``source``."""
+        return await asyncio.open_connection("127.0.0.1", self.port, local_addr=(source, 0))
+
+    async def send(self, raw: bytes, source: str = "127.0.0.1") -> Reply:
+        """Send raw bytes on a connection of their own and read one response."""
+        reader, writer = await self.connect(source)
+        try:
+            writer.write(raw)
+            async with asyncio.timeout(10):
+                return await read_reply(reader, head=raw.startswith(b"HEAD"))
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def get(self, target: str, source: str = "127.0.0.1", **headers: str) -> Reply:
+        """GET ``target`` with the usual headers and these."""
+        fields = {"Host": "169.254.169.254", "Metadata": "true", **{k.replace("_", "-"): v for k, v in headers.items()}}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return await self.send(f"GET {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"), source)
+
+    async def token(self, source: str = "127.1.0.1", query: str = "", resource: str = VAULT) -> Reply:
+        """Ask for a token as an SDK does."""
+        target = f"/metadata/identity/oauth2/token?api-version=2018-02-01&resource={resource}{query}"
+        return await self.get(target, source)
+
+
+@pytest.fixture
+def make() -> type[Make]:
+    """Return the maker of objects."""
+    return Make
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Callable[..., object]]:
+    """Return a function that starts a bench: ``await start("--flag=...", limits=Limits(...))``."""
+    tasks: list[asyncio.Task[None]] = []
+    benches: list[Bench] = []
+
+    async def begin(*flags: str, limits: Limits | None = None, clock: Clock | None = None) -> Bench:
+        settings = nmi_settings([f"--node={NODE}", *flags], {})
+        bench = Bench(settings, limits or Limits(), clock or Clock())
+        sock = socket.create_server(("127.0.0.1", 0))
+        bench.port = sock.getsockname()[1]
+        listening = asyncio.Event()
+        tasks.append(asyncio.create_task(bench.app.server.serve([sock], ready=listening.set)))
+        tasks.append(asyncio.create_task(bench.app.tokens.run()))
+        await listening.wait()
+        benches.append(bench)
+        return bench
+
+    yield begin
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for bench in benches:
+        await bench.app.flights.close()

@@ -1,0 +1,71 @@
+"""Tokens over real sockets: who gets which, and who waits."""
+
+from __future__ import annotations
+
+import asyncio
+
+from podidentity.api.constants import STATE_CREATED
+
+
+async def test_pod_gets_the_token_of_its_identity(start, make):
+    """A pod with an assigned identity gets that identity's token in IMDS's shape."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod))
+    reply = await bench.token()
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json; charset=utf-8"
+    body = reply.json
+    assert body["client_id"] == "client-of-app"
+    assert body["resource"] == "https://vault.azure.net"
+    assert body["token_type"] == "Bearer"
+    assert int(body["expires_on"]) > 0
+    assert 86000 < int(body["expires_in"]) <= 86400
+    assert all(isinstance(value, str) for value in body.values())
+
+
+async def test_second_request_is_answered_from_cache(start, make):
+    """IMDS is asked once however many pods' requests follow, on one connection too."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod))
+    replies = [await bench.token() for _ in range(5)]
+    assert {reply.status for reply in replies} == {200}
+    assert len(bench.imds.calls) == 1
+
+
+async def test_authorisation_is_evaluated_on_every_request(start, make):
+    """A cached token is not handed out once the assigned identity is being deleted."""
+    bench = await start("--retry-attempts-for-created=0")
+    pod = make.pod()
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod))
+    assert (await bench.token()).status == 200
+    bench.put_assigned(make.assigned(pod, deletion="2026-01-01T00:00:00Z", version="2"))
+    reply = await bench.token()
+    assert reply.status == 404
+    assert "getting assigned identities for pod team/web in CREATED state failed" in reply.json["error_description"]
+
+
+async def test_early_request_is_held_until_its_assignment(start, make):
+    """A request that comes before its assignment is answered the moment the assignment is there."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    waiting = asyncio.ensure_future(bench.token())
+    await until(lambda: bench.app.cluster.waiters.held == 1)
+    bench.put_assigned(make.assigned(pod, state=STATE_CREATED))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    bench.put_assigned(make.assigned(pod, version="2"))
+    assert (await waiting).status == 200
+    assert bench.app.cluster.waiters.held == 0
+
+
+async def until(condition, seconds: float = 5.0) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
