@@ -1,0 +1,101 @@
+"""From a command line to an exit code: which command, and what each kind of error becomes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from podidentity.config.errors import ConfigError, HelpRequested, UsageError
+from podidentity.config.flags import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+# Each command's module is imported only when it is asked for: a component starts without what only the lab needs.
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "mic": ("podidentity.cli.mic", "the controller: attaches identities to VMs and scale sets"),
+    "nmi": ("podidentity.cli.nmi", "the node agent: gives each pod the tokens of its own identity"),
+    "csi-provider": ("podidentity.cli.csi_provider", "Key Vault objects for the Secrets Store CSI driver"),
+    "lab": ("podidentity.cli.lab_command", "a whole cluster on this machine, to try all of it"),
+    "version": ("podidentity.cli.version", "version, Python and platform"),
+}
+_HELP: Final = frozenset({"-h", "--help", "help"})
+_INTERRUPTED: Final = 130
+_BROKEN_PIPE: Final = 141
+_USAGE: Final = 2
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run ``argv`` (with the program's name first) and give the exit code.
+
+    0 done, 1 failed, 2 a wrong command line, 130 interrupted, 141 nobody reads the output. Errors of programming are
+    raised.
+    """
+    words = list(argv[1:])
+    if words[:1] == ["--version"]:
+        words[0] = "version"
+    if words and words[0] in COMMANDS:
+        module = importlib.import_module(COMMANDS[words[0]][0])
+        return guarded(f"podidentity {words[0]}", lambda: module.main(words[1:]))
+    return guarded("podidentity", lambda: _no_command(words))
+
+
+def _no_command(words: Sequence[str]) -> int:
+    if words and words[0] not in _HELP:
+        near = nearest(words[0], COMMANDS)
+        raise UsageError(f'unknown command "{words[0]}"; {f"did you mean {near}?" if near else "see --help"}')
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
+    print(
+        "usage: podidentity COMMAND ...",
+        "",
+        *lines,
+        "",
+        "podidentity COMMAND --help says more",
+        sep="\n",
+        file=sys.stdout if words else sys.stderr,
+    )
+    return 0 if words else _USAGE
+
+
+def guarded(prefix: str, command: Callable[[], int]) -> int:
+    """Run a command; what a person can mend comes out as one line on stderr, behind ``prefix``."""
+    try:
+        code = command()
+        sys.stdout.flush()
+    except HelpRequested as request:
+        print(request.text)
+        return 0
+    except (UsageError, ConfigError, OSError, KeyboardInterrupt) as error:
+        return _report(prefix, error)
+    except BaseExceptionGroup as group:
+        leaves = list(_leaves(group))
+        if not all(isinstance(leaf, UsageError | ConfigError | OSError | KeyboardInterrupt) for leaf in leaves):
+            raise
+        return _report(prefix, leaves[0])
+    return code
+
+
+def _report(prefix: str, error: BaseException) -> int:
+    """Say it in one line and give the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return _INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # What is still in the buffer would fail again, with a trace, when Python closes the stream at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    print(f"{prefix}: {' '.join(text.split())}", file=sys.stderr)
+    return _USAGE if isinstance(error, UsageError) else 1
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error

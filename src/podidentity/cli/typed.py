@@ -1,0 +1,37 @@
+"""Commands of our own are typer apps; this runs one and turns typer's endings into ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from podidentity.config.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_USAGE = 2
+
+
+def call(app: typer.Typer, argv: Sequence[str], program: str) -> int:
+    """Run ``app`` and give its exit code; what typer refuses is a UsageError that names the subcommand."""
+    try:
+        code = app(args=list(argv), prog_name=program, standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except typer.TyperException as error:
+        words = error.format_message()
+        if error.exit_code != _USAGE:
+            raise ConfigError(words) from None
+        if not words:  # typer has just printed the help that a group without a subcommand gets
+            return _USAGE
+        raise UsageError(_where(error, program) + words.rstrip(".")) from None
+    return code if isinstance(code, int) else 0
+
+
+def _where(error: typer.TyperException, program: str) -> str:
+    """Give ``up: `` for an error of ``podidentity lab up``; nothing for one of the program itself."""
+    path = str(getattr(getattr(error, "ctx", None), "command_path", program))
+    inner = path.removeprefix(program).strip()
+    return f"{inner}: " if inner else ""
