@@ -204,7 +204,9 @@ class Connection(asyncio.Protocol):
         self._clear()
         if self._closing:
             return
-        if self._task is None and not self._queue:
+        if parser.should_upgrade():
+            self._refuse(_UPGRADE)
+        elif self._task is None and not self._queue:
             self._begin(request)
         elif len(self._queue) < self._limits.pipelined:
             self._queue.append(request)
