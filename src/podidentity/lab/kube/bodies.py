@@ -6,13 +6,13 @@ from typing import Any
 
 from podidentity.lab.kube import protobuf
 from podidentity.lab.kube.errors import StatusError, bad_request
-from podidentity.lab.kube.objects import decode
+from podidentity.lab.kube.objects import Obj, decode
 
 _MEDIA = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 
 
-def read_object(raw: bytes, content_type: str, *, any_json: bool = False) -> Any:
-    """The JSON object of a body (any JSON value with ``any_json``); StatusError 400 or 415."""
+def read_object(raw: bytes, content_type: str) -> Obj:
+    """The JSON object of a body; StatusError 400 or 415."""
     match content_type:
         case "application/json" | "application/octet-stream" | "":
             found = _json(raw)
@@ -23,9 +23,14 @@ def read_object(raw: bytes, content_type: str, *, any_json: bool = False) -> Any
         case _:
             message = f"the body of the request was in an unknown format - accepted media types include: {_MEDIA}"
             raise StatusError(415, message)
-    if not any_json and not isinstance(found, dict):
+    if not isinstance(found, dict):
         raise bad_request("the body of the request is not an object")
     return found
+
+
+def read_patch(raw: bytes) -> Any:
+    """The JSON value of a patch; StatusError 400."""
+    return _json(raw)
 
 
 def _json(raw: bytes) -> Any:

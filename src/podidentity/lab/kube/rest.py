@@ -22,7 +22,7 @@ from podidentity.lab.kube.errors import (
 )
 from podidentity.lab.kube.fields import check_fields
 from podidentity.lab.kube.kinds import Catalogue, Kind
-from podidentity.lab.kube.objects import Obj, copy, decode, encode, meta, rfc3339
+from podidentity.lab.kube.objects import Obj, copy, encode, meta, rfc3339
 from podidentity.lab.kube.store import Store, Stored
 
 CRDS: Final = "customresourcedefinitions.apiextensions.k8s.io"
@@ -279,6 +279,13 @@ class Rest:
         self._identify(kind, namespace, name, new)
         return self._replace(kind, old, copy(new), options, subresource)
 
+    def overwrite(self, kind: Kind, obj: Obj) -> None:
+        """Store an object that the server itself changed; a new spec is a new generation."""
+        metadata = obj["metadata"]
+        if kind.generation:
+            metadata["generation"] = metadata.get("generation", 0) + 1
+        self._store.put(kind.resource, obj)
+
     # --- delete -------------------------------------------------------------------------------------------------
 
     def delete(self, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Outcome:
@@ -396,11 +403,3 @@ def unsupported_patch(kind: Kind) -> StatusError:
         accepted.append("application/strategic-merge-patch+json")
     message = "the body of the request was in an unknown format - accepted media types include: "
     return StatusError(415, message + ", ".join(accepted))
-
-
-def read_body(raw: bytes) -> Any:
-    """A JSON request body; StatusError 400 when it is not JSON."""
-    try:
-        return decode(raw)
-    except ValueError as error:
-        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error

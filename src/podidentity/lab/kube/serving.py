@@ -34,7 +34,7 @@ class Running:
 
     def end_watches(self) -> None:
         """End every open watch in an orderly way."""
-        self.api.end_watches()
+        self.api.streams.end()
 
 
 @asynccontextmanager
@@ -49,8 +49,9 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         stack.callback(api.close)
+        await stack.enter_async_context(api.proxy)
         stack.push_async_callback(server.shutdown, _GRACE)
-        stack.callback(api.end_watches)
+        stack.callback(api.streams.end)
         ports: list[int] = []
         for host, port in config.listen:
             listener = await loop.create_server(server, host, port, ssl=context, backlog=1024)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from podidentity.lab.kube.errors import bad_request
+from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.rbac import Attributes
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -26,6 +27,10 @@ class Target:
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+
+    def home(self, kind: Kind) -> str:
+        """The namespace objects of ``kind`` are stored under: none for cluster-scoped ones."""
+        return self.namespace if kind.namespaced else ""
 
     def attributes(self, query: Mapping[str, str]) -> Attributes:
         """What authorization is asked for."""

@@ -1,0 +1,179 @@
+"""pods/log and pods/exec: passed through to the kubelet of the pod's node."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from aiohttp import web
+
+from podidentity.lab.kube.config import Kubelets
+from podidentity.lab.kube.errors import StatusError, bad_request, not_here
+from podidentity.lab.kube.objects import Obj, dig
+from podidentity.lab.kube.store import Store
+
+EXEC_PROTOCOL: Final = "v5.channel.k8s.io"
+_EXEC_FLAGS: Final = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+_CHUNK: Final = 64 * 1024
+_MAX_FRAME: Final = 16 * 1024 * 1024
+_CONNECT: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a container runs: the kubelet's base URL and the container's name."""
+
+    base: str
+    container: str
+
+
+class KubeletProxy:
+    """Async context manager; ``kubelets`` says how kubelets are trusted and reached."""
+
+    def __init__(self, store: Store, kubelets: Kubelets) -> None:
+        self._store = store
+        self._kubelets = kubelets
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> KubeletProxy:
+        """Open the client; raises OSError or ssl.SSLError when a certificate file cannot be used."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
+        connector = aiohttp.TCPConnector(ssl=_context(self._kubelets), limit=0)
+        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        if self._session:
+            await self._session.close()
+
+    def _client(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "the proxy is used inside its context"
+        return self._session
+
+    def _place(self, pod: Obj, container: str) -> _Place:
+        name = pod["metadata"]["name"]
+        names = [one["name"] for group in ("containers", "initContainers") for one in pod["spec"].get(group) or ()]
+        running = [one["name"] for one in pod["spec"].get("containers") or ()]
+        if not container and len(running) > 1:
+            raise bad_request(
+                f"a container name must be specified for pod {name}, choose one of: [{' '.join(running)}]"
+            )
+        container = container or running[0]
+        if container not in names:
+            raise bad_request(f"container {container} is not valid for pod {name}")
+        node = pod["spec"].get("nodeName")
+        if not node:
+            raise bad_request(f"pod {name} does not have a host assigned")
+        return _Place(self._base(node), container)
+
+    def _base(self, node_name: str) -> str:
+        found = self._store.get("nodes", "", node_name)
+        if found is None:
+            raise StatusError(500, f'Internal error occurred: nodes "{node_name}" not found')
+        node = found.obj()
+        if self._kubelets.address:
+            host, port = self._kubelets.address(node)
+        else:
+            host, port = _address(node)
+        return f"https://{host}:{port}"
+
+    async def log(self, request: web.BaseRequest, pod: Obj, query: Mapping[str, str]) -> web.StreamResponse:
+        """Stream a container's log."""
+        place = self._place(pod, query.get("container", ""))
+        metadata = pod["metadata"]
+        path = f"/containerLogs/{metadata['namespace']}/{metadata['name']}/{place.container}"
+        options = {key: value for key, value in query.items() if key not in {"container", "pretty"}}
+        try:
+            async with self._client().get(f"{place.base}{path}?{urlencode(options)}") as answer:
+                if answer.status != 200:  # noqa: PLR2004 - OK
+                    raise StatusError(
+                        answer.status, (await answer.text()).strip() or f"the kubelet answered {answer.status}"
+                    )
+                response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+                response.enable_chunked_encoding()
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+                return response
+        except aiohttp.ClientConnectorError as error:
+            raise _unreachable(place, path, error) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise StatusError(500, f"error reading from {place.base}{path}: {error}") from error
+
+    async def exec(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
+        """Pass a v5 websocket through to the kubelet, frame by frame."""
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            raise not_here("exec over SPDY")
+        offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if EXEC_PROTOCOL not in offered:
+            raise not_here(f"exec with another protocol than {EXEC_PROTOCOL}", 400)
+        query = request.query
+        place = self._place(pod, query.get("container", ""))
+        metadata = pod["metadata"]
+        path = f"/exec/{metadata['namespace']}/{metadata['name']}/{place.container}"
+        options = [("command", part) for part in query.getall("command", [])]
+        options += [(to, "1") for name, to in _EXEC_FLAGS.items() if query.get(name) in {"true", "1"}]
+        try:
+            upstream = await self._client().ws_connect(
+                f"{place.base}{path}?{urlencode(options)}", protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise StatusError(500, f"unable to upgrade connection: the kubelet answered {error.status}") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(place, path, error) from error
+        async with upstream:
+            response = web.WebSocketResponse(protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME)
+            await response.prepare(request)
+            await _join(response, upstream)
+        return response
+
+
+async def _join(client: web.WebSocketResponse, kubelet: aiohttp.ClientWebSocketResponse) -> None:
+    """Copy frames both ways until either side closes; the kubelet's close code reaches the client."""
+
+    async def inward() -> None:
+        async for message in client:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                await kubelet.send_bytes(message.data)
+        await kubelet.close()
+
+    async with asyncio.TaskGroup() as group:
+        sender = group.create_task(inward())
+        async for message in kubelet:
+            if message.type is aiohttp.WSMsgType.BINARY:
+                await client.send_bytes(message.data)
+        await client.close(code=kubelet.close_code or aiohttp.WSCloseCode.OK)
+        sender.cancel()
+
+
+def _context(kubelets: Kubelets) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=kubelets.ca)
+    if kubelets.ca is None:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if kubelets.cert:
+        context.load_cert_chain(kubelets.cert, kubelets.key)
+    return context
+
+
+def _address(node: Mapping[str, Any]) -> tuple[str, int]:
+    addresses = {found.get("type"): found.get("address") for found in dig(node, "status", "addresses") or ()}
+    port = dig(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port")
+    host = addresses.get("InternalIP")
+    if not host or not port:
+        message = f"node {node['metadata']['name']} does not say where its kubelet listens"
+        raise StatusError(500, f"Internal error occurred: {message}")
+    return str(host), int(port)
+
+
+def _unreachable(place: _Place, path: str, error: Exception) -> StatusError:
+    return StatusError(500, f'Internal error occurred: Get "{place.base}{path}": {error}')

@@ -1,0 +1,182 @@
+"""Requests about objects: the query and body of each verb to a call, its outcome to a response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from podidentity.lab.kube import reading, subresources
+from podidentity.lab.kube.bodies import read_object, read_patch
+from podidentity.lab.kube.documents import JSON
+from podidentity.lab.kube.errors import StatusError, bad_request, not_here
+from podidentity.lab.kube.kinds import Kind
+from podidentity.lab.kube.objects import Obj, encode, meta
+from podidentity.lab.kube.proxy import KubeletProxy
+from podidentity.lab.kube.rest import DeleteOptions, Outcome, Rest, WriteOptions
+from podidentity.lab.kube.reviews import Reviews
+from podidentity.lab.kube.store import Store
+from podidentity.lab.kube.streams import Streams
+from podidentity.lab.kube.target import Target
+from podidentity.lab.kube.users import User
+from podidentity.lab.kube.watching import prefix
+
+
+class Resources:
+    """Answers every authorized request about an object or a collection."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        rest: Rest,
+        reviews: Reviews,
+        proxy: KubeletProxy,
+        streams: Streams,
+        now: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._rest = rest
+        self._reviews = reviews
+        self._proxy = proxy
+        self._streams = streams
+        self._now = now
+
+    async def answer(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
+        """The response, or a StatusError."""
+        if target.subresource in {"token", "log", "exec", "binding", "scale"}:
+            return await self._subresource(request, kind, target)
+        if target.verb not in kind.verbs:
+            raise StatusError(405, "the server does not allow this method on the requested resource")
+        if self._reviews.answers(kind):
+            body = read_object(await request.read(), request.content_type)
+            return _json(self._reviews.answer(kind, body, user), 201)
+        if target.verb == "watch":
+            return await self._streams.watch(request, kind, target)
+        if target.verb in {"get", "list"}:
+            return self._read(kind, target, request.query)
+        raw = await request.read()
+        if target.verb in {"delete", "deletecollection"}:
+            return self._delete(kind, target, request, raw)
+        return self._write(kind, target, request, raw)
+
+    def _read(self, kind: Kind, target: Target, query: Mapping[str, str]) -> web.StreamResponse:
+        if target.verb == "get":
+            stored = self._rest.get(kind, target.home(kind), target.name)
+            return web.Response(body=prefix(kind) + stored.body[1:], content_type=JSON)
+        page = reading.list_page(self._store, kind, target, query)
+        return web.Response(body=reading.list_body(kind, page), content_type=JSON)
+
+    async def _subresource(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
+        match target.subresource, target.verb:
+            case "log", "get":
+                pod = self._rest.get(kind, target.namespace, target.name).obj()
+                return await self._proxy.log(request, pod, request.query)
+            case "exec", "get" | "create":
+                pod = self._rest.get(kind, target.namespace, target.name).obj()
+                return await self._proxy.exec(request, pod)
+            case "token", "create":
+                body = read_object(await request.read(), request.content_type)
+                return _json(self._reviews.token_request(target.namespace, target.name, body), 201)
+            case "binding", "create":
+                body = read_object(await request.read(), request.content_type)
+                done = subresources.bind(self._rest, kind, target.namespace, target.name, body, self._now())
+                return _json(done, 201)
+            case "scale", "get":
+                return _json(subresources.scale_of(self._rest.get(kind, target.namespace, target.name).obj()))
+            case "scale", "update" | "patch":
+                raw = await request.read()
+                body = read_patch(raw)
+                change = subresources.scale_change(target.verb, request.content_type, body)
+                options = WriteOptions(_dry_run(request.query))
+                return _json(subresources.rescale(self._rest, kind, target.namespace, target.name, change, options))
+            case _:
+                raise StatusError(405, "the server does not allow this method on the requested resource")
+
+    def _write(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        query, namespace = request.query, target.home(kind)
+        options = WriteOptions(_dry_run(query), _validation(query))
+        if target.verb == "patch":
+            outcome = self._rest.patch(
+                kind,
+                namespace,
+                target.name,
+                request.content_type,
+                read_patch(raw),
+                options,
+                subresource=target.subresource,
+            )
+        elif target.verb == "update":
+            obj = read_object(raw, request.content_type)
+            outcome = self._rest.update(kind, namespace, target.name, obj, options, subresource=target.subresource)
+        elif target.name:
+            raise not_here(f"POST of {kind.plural}/{target.subresource}")
+        elif kind.namespaced and not namespace:
+            raise bad_request("an empty namespace may not be set during creation")
+        else:
+            obj = read_object(raw, request.content_type)
+            outcome = self._rest.create(kind, namespace, obj, options)
+        return _json(_whole(kind, outcome), 201 if outcome.created else 200, outcome.warnings)
+
+    def _delete(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+        options = _delete_options(raw, request)
+        if target.verb == "deletecollection":
+            page = reading.list_page(self._store, kind, target, request.query)
+            for stored in page.items:
+                self._rest.delete(kind, stored.namespace, stored.name, options)
+            return web.Response(body=reading.list_body(kind, page), content_type=JSON)
+        outcome = self._rest.delete(kind, target.home(kind), target.name, options)
+        if outcome.gone and kind.resource != "pods":
+            return _json(_success(kind, target.name, outcome.obj))
+        return _json(_whole(kind, outcome))
+
+
+def _success(kind: Kind, name: str, obj: Obj) -> Obj:
+    more = {"name": name, "group": kind.group, "kind": kind.plural, "uid": meta(obj).get("uid")}
+    details = {key: value for key, value in more.items() if value}
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+
+
+def _whole(kind: Kind, outcome: Outcome) -> Obj:
+    return {"apiVersion": kind.api_version, "kind": kind.kind, **outcome.obj}
+
+
+def _json(obj: Obj, status: int = 200, warnings: tuple[str, ...] = ()) -> web.Response:
+    response = web.Response(body=encode(obj), status=status, content_type=JSON)
+    for text in warnings:
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{escaped}"')
+    return response
+
+
+def _dry_run(query: Mapping[str, str]) -> bool:
+    value = query.get("dryRun", "")
+    if value not in {"", "All"}:
+        raise bad_request(f'dryRun: Unsupported value: "{value}": supported values: "All"')
+    return value == "All"
+
+
+def _validation(query: Mapping[str, str]) -> str:
+    value = query.get("fieldValidation", "") or "Warn"
+    if value not in {"Strict", "Warn", "Ignore"}:
+        raise bad_request(f'fieldValidation: Unsupported value: "{value}"')
+    return value
+
+
+def _delete_options(raw: bytes, request: web.BaseRequest) -> DeleteOptions:
+    body: Obj = read_object(raw, request.content_type) if raw.strip() else {}
+    query = request.query
+    conditions: Any = body.get("preconditions") or {}
+    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    try:
+        seconds = None if grace is None else int(grace)
+    except (TypeError, ValueError) as error:
+        raise bad_request(f"gracePeriodSeconds is a number of seconds, not {grace!r}") from error
+    return DeleteOptions(
+        grace=seconds,
+        uid=str(conditions.get("uid") or ""),
+        resource_version=str(conditions.get("resourceVersion") or ""),
+        propagation=str(body.get("propagationPolicy") or query.get("propagationPolicy") or ""),
+        dry_run=_dry_run(query) or body.get("dryRun") == ["All"],
+    )

@@ -1,0 +1,74 @@
+"""binding and scale: the subresources that are objects of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from podidentity.lab.kube.errors import StatusError, bad_request, conflict
+from podidentity.lab.kube.kinds import Kind
+from podidentity.lab.kube.objects import Obj, dig, rfc3339
+from podidentity.lab.kube.patch import json_patch, merge_patch
+from podidentity.lab.kube.rest import Rest, WriteOptions
+
+
+def bind(rest: Rest, pods: Kind, namespace: str, name: str, body: Obj, now: float) -> Obj:
+    """Assign a pod to a node; 409 when it has one."""
+    node = dig(body, "target", "name")
+    if not node:
+        raise bad_request("a Binding needs target.name")
+    pod = rest.get(pods, namespace, name).obj()
+    if taken := dig(pod, "spec", "nodeName"):
+        raise conflict("pods/binding", "", name, f'pod {name} is already assigned to node "{taken}"')
+    if pod["metadata"].get("deletionTimestamp"):
+        raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
+    pod["spec"]["nodeName"] = node
+    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": rfc3339(now)}
+    others = [found for found in dig(pod, "status", "conditions") or () if found.get("type") != "PodScheduled"]
+    pod["status"] = {**(pod.get("status") or {}), "conditions": [*others, condition]}
+    rest.overwrite(pods, pod)
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def scale_of(obj: Obj) -> Obj:
+    """The ``autoscaling/v1`` Scale of a workload."""
+    metadata = {
+        key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    }
+    labels = dig(obj, "spec", "selector", "matchLabels") or {}
+    return {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": dig(obj, "spec", "replicas") or 0},
+        "status": {
+            "replicas": dig(obj, "status", "replicas") or 0,
+            "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        },
+    }
+
+
+def rescale(
+    rest: Rest, kind: Kind, namespace: str, name: str, change: Callable[[Obj], Any], options: WriteOptions
+) -> Obj:
+    """Write ``spec.replicas`` through a Scale that ``change`` makes of the present one."""
+    obj = rest.get(kind, namespace, name).obj()
+    wanted = change(scale_of(obj))
+    replicas = dig(wanted, "spec", "replicas")
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        raise bad_request(f"spec.replicas of a Scale is a number from 0, not {replicas!r}")
+    obj["spec"]["replicas"] = replicas
+    if version := dig(wanted, "metadata", "resourceVersion"):
+        obj["metadata"]["resourceVersion"] = version
+    return scale_of(rest.update(kind, namespace, name, obj, options).obj)
+
+
+def scale_change(verb: str, content_type: str, body: Any) -> Callable[[Obj], Any]:
+    """What a PUT or PATCH of ``/scale`` does to the Scale; StatusError 415 for other patches."""
+    if verb == "update":
+        return lambda _scale: body
+    if content_type == "application/json-patch+json":
+        return lambda scale: json_patch(scale, body)
+    if content_type in {"application/merge-patch+json", "application/strategic-merge-patch+json"}:
+        return lambda scale: merge_patch(scale, body)
+    raise StatusError(415, f"a Scale is not patched with {content_type}")
