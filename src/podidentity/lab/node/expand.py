@@ -89,7 +89,7 @@ def references(container: ContainerSpec) -> frozenset[tuple[Kind, str]]:
     """The Secrets and ConfigMaps that the environment needs, by kind and name."""
     whole = [found[:2] for item in container.env_from if (found := _from(item))]
     sources = [item.value_from for item in container.env if item.value_from]
-    keys = [(found[0], found[1].name) for source in sources if (found := _key_reference(source))]
+    keys = [(key[0], key[1].name) for source in sources if (key := _key_reference(source))]
     return frozenset([*whole, *keys])
 
 

@@ -11,14 +11,14 @@ from podidentity.api.meta import KubeObject, Struct
 from podidentity.api.resources import Resource
 
 
-class NameRef(Struct):
+class NameRef(Struct, frozen=True):
     """Names a Secret or ConfigMap of the pod's namespace."""
 
     name: str = ""
     optional: bool = False
 
 
-class KeyRef(Struct):
+class KeyRef(Struct, frozen=True):
     """One key of a Secret or ConfigMap."""
 
     name: str = ""
@@ -26,13 +26,13 @@ class KeyRef(Struct):
     optional: bool = False
 
 
-class FieldRef(Struct):
+class FieldRef(Struct, frozen=True):
     """A field of the pod."""
 
     field_path: str = ""
 
 
-class EnvSource(Struct):
+class EnvSource(Struct, frozen=True):
     """``valueFrom``."""
 
     field_ref: FieldRef | None = None
@@ -40,7 +40,7 @@ class EnvSource(Struct):
     config_map_key_ref: KeyRef | None = None
 
 
-class EnvVar(Struct):
+class EnvVar(Struct, frozen=True):
     """One environment variable."""
 
     name: str = ""
@@ -48,7 +48,7 @@ class EnvVar(Struct):
     value_from: EnvSource | None = None
 
 
-class EnvFrom(Struct):
+class EnvFrom(Struct, frozen=True):
     """All keys of a Secret or ConfigMap as variables."""
 
     prefix: str = ""
@@ -56,7 +56,7 @@ class EnvFrom(Struct):
     secret_ref: NameRef | None = None
 
 
-class Mounted(Struct):
+class Mounted(Struct, frozen=True):
     """``volumeMounts`` of a container."""
 
     name: str = ""
@@ -65,7 +65,7 @@ class Mounted(Struct):
     read_only: bool = False
 
 
-class HttpGet(Struct):
+class HttpGet(Struct, frozen=True):
     """A probe by HTTP; ``port`` is a number or the name of a container port."""
 
     path: str = "/"
@@ -75,20 +75,20 @@ class HttpGet(Struct):
     http_headers: tuple[EnvVar, ...] = ()
 
 
-class TcpSocket(Struct):
+class TcpSocket(Struct, frozen=True):
     """A probe by connecting."""
 
     port: int | str = 80
     host: str = ""
 
 
-class ExecAction(Struct):
+class ExecAction(Struct, frozen=True):
     """A probe by a command in the container."""
 
     command: tuple[str, ...] = ()
 
 
-class Probe(Struct):
+class Probe(Struct, frozen=True):
     """A probe; times in seconds."""
 
     http_get: HttpGet | None = None
@@ -101,14 +101,14 @@ class Probe(Struct):
     failure_threshold: int = 3
 
 
-class Capabilities(Struct):
+class Capabilities(Struct, frozen=True):
     """Added and dropped capabilities, without ``CAP_``; ``ALL`` is all."""
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
 
-class SecurityContext(Struct):
+class SecurityContext(Struct, frozen=True):
     """The part of a container's security context that holds in the lab; the user is always root of the world."""
 
     capabilities: Capabilities = Capabilities()
@@ -117,14 +117,14 @@ class SecurityContext(Struct):
     allow_privilege_escalation: bool = True
 
 
-class ContainerPort(Struct):
+class ContainerPort(Struct, frozen=True):
     """A declared port."""
 
     name: str = ""
     container_port: int = 0
 
 
-class ContainerSpec(Struct):
+class ContainerSpec(Struct, frozen=True):
     """One container."""
 
     name: str = ""
@@ -142,7 +142,7 @@ class ContainerSpec(Struct):
     security_context: SecurityContext = SecurityContext()
 
 
-class KeyToPath(Struct):
+class KeyToPath(Struct, frozen=True):
     """Which key becomes which file."""
 
     key: str = ""
@@ -150,7 +150,7 @@ class KeyToPath(Struct):
     mode: int | None = None
 
 
-class ConfigMapVolume(Struct):
+class ConfigMapVolume(Struct, frozen=True):
     """A ConfigMap as files."""
 
     name: str = ""
@@ -159,7 +159,7 @@ class ConfigMapVolume(Struct):
     optional: bool = False
 
 
-class SecretVolume(Struct):
+class SecretVolume(Struct, frozen=True):
     """A Secret as files."""
 
     secret_name: str = ""
@@ -170,7 +170,7 @@ class SecretVolume(Struct):
     optional: bool = False
 
 
-class DownwardFile(Struct):
+class DownwardFile(Struct, frozen=True):
     """A field of the pod as a file."""
 
     path: str = ""
@@ -178,14 +178,14 @@ class DownwardFile(Struct):
     mode: int | None = None
 
 
-class DownwardVolume(Struct):
+class DownwardVolume(Struct, frozen=True):
     """Fields of the pod as files."""
 
     items: tuple[DownwardFile, ...] = ()
     default_mode: int = 0o644
 
 
-class TokenFile(Struct):
+class TokenFile(Struct, frozen=True):
     """A service-account token as a file, refreshed before it expires."""
 
     path: str = "token"
@@ -193,36 +193,38 @@ class TokenFile(Struct):
     expiration_seconds: int = 3600
 
 
-class ProjectedSource(Struct):
+class ProjectedSource(Struct, frozen=True):
     """One source of a projected volume."""
 
     service_account_token: TokenFile | None = None
     config_map: ConfigMapVolume | None = None
     secret: SecretVolume | None = None
     downward_api: DownwardVolume | None = msgspec.field(default=None, name="downwardAPI")
+    literal: Mapping[str, str] = {}
+    """Text by file name; only the kubelet itself sets this."""
 
 
-class ProjectedVolume(Struct):
+class ProjectedVolume(Struct, frozen=True):
     """Several sources in one directory."""
 
     sources: tuple[ProjectedSource, ...] = ()
     default_mode: int = 0o644
 
 
-class HostPathVolume(Struct):
+class HostPathVolume(Struct, frozen=True):
     """A path of the node; ``type`` as in Kubernetes."""
 
     path: str = ""
     type: str = ""
 
 
-class EmptyDirVolume(Struct):
+class EmptyDirVolume(Struct, frozen=True):
     """A directory that lives as long as the pod."""
 
     medium: str = ""
 
 
-class CsiVolume(Struct):
+class CsiVolume(Struct, frozen=True):
     """An inline CSI volume."""
 
     driver: str = ""
@@ -231,7 +233,7 @@ class CsiVolume(Struct):
     node_publish_secret_ref: NameRef | None = None
 
 
-class Volume(Struct):
+class Volume(Struct, frozen=True):
     """One volume; exactly one source is set, none for a kind the lab does not have."""
 
     name: str = ""
@@ -244,14 +246,14 @@ class Volume(Struct):
     csi: CsiVolume | None = None
 
 
-class HostAlias(Struct):
+class HostAlias(Struct, frozen=True):
     """Further lines of the hosts file."""
 
     ip: str = ""
     hostnames: tuple[str, ...] = ()
 
 
-class FullPodSpec(Struct):
+class FullPodSpec(Struct, frozen=True):
     """``spec`` of a pod."""
 
     node_name: str = ""
@@ -268,13 +270,13 @@ class FullPodSpec(Struct):
     volumes: tuple[Volume, ...] = ()
 
 
-class FullPodStatus(Struct):
+class FullPodStatus(Struct, frozen=True):
     """The part of ``status`` that is read back."""
 
     phase: str = ""
 
 
-class FullPod(KubeObject):
+class FullPod(KubeObject, frozen=True):
     """core/v1 Pod with all that a kubelet needs."""
 
     spec: FullPodSpec = FullPodSpec()
