@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._headers = Headers()
         self._head_bytes = 0
         self._header_count = 0
+        self._parsed_bytes = 0
         self._body_bytes = 0
         self._in_head = False
         self._in_body = False
@@ -168,18 +169,20 @@ class Connection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         """Take (a piece of) the raw target."""
+        self._parsed_bytes += len(url)
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header."""
         self._header_count += 1
+        self._parsed_bytes += len(name) + len(value) + 4
         self._headers.add(name, value)
 
     def on_headers_complete(self) -> None:
         """End the head; the body has its own limits."""
         self._in_head = False
         self._in_body = True
-        if self._header_count > self._limits.headers:
+        if self._header_count > self._limits.headers or self._parsed_bytes > self._limits.header_bytes:
             self._refuse(_TOO_LARGE)
 
     def on_body(self, body: bytes) -> None:
