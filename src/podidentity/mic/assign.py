@@ -28,7 +28,6 @@ from podidentity.mic.writer import RecordWriter
 from podidentity.rules.resource_id import HostId, fold
 from podidentity.telemetry.logging import get_logger
 
-
 GET_RATE: Final = (12 / 60, 36.0)
 PATCH_RATE: Final = (4 / 60, 12.0)
 """ARM's limits for one machine: refill a second, and cap."""
@@ -40,11 +39,15 @@ RESTART_DELAY: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AssignSettings:
-    """``batch``: Kubernetes writes at a time per host. Times in seconds. ``immutable``: folded client ids."""
+    """``batch``: Kubernetes writes at a time per host. ``immutable``: folded client ids.
+
+    Times in seconds; ``retry_interval``: before the PATCH that follows a failed one.
+    """
 
     batch: int = 20
     linger: float = 120.0
     reconcile_interval: float = 180.0
+    retry_interval: float = 1.0
     immutable: frozenset[str] = frozenset()
 
 
@@ -197,9 +200,8 @@ class HostActor:
 
     async def _patch(self, host: HostId, known: HostIdentities, patch: IdentityPatch) -> None:
         """Change the host."""
-        self._log.info(
-            f"updating user-assigned identities on {host.name}", assign=sorted(patch.add), unassign=sorted(patch.remove)
-        )
+        change = f"assign [{' '.join(sorted(patch.add))}], unassign [{' '.join(sorted(patch.remove))}]"
+        self._log.info(f"updating user-assigned identities on {host.name}, {change}")
         try:
             if fold(known.provisioning_state) == "deleting":
                 raise HostDeleting(0, "HostDeleting", f"{host.path} is being deleted")
@@ -208,8 +210,9 @@ class HostActor:
             self._memory.patched(patch)
         except AzureError as error:
             self._log.error(f"updating user-assigned identities on {host.name} failed", error=str(error))
-            bad = self._memory.patch_failed(error, patch, host, self._clock.monotonic())
-            self._retell(bad)
+            now = self._clock.monotonic()
+            self._retell(self._memory.patch_failed(error, patch, host, now))
+            self._memory.not_before = max(self._memory.not_before, now + self._shared.settings.retry_interval)
         finally:
             self._patching = False
             self.wake.set()

@@ -64,6 +64,15 @@ class Matcher:
         """How many labelled pods, identities and bindings there are."""
         return len(self._pods), len(self._identities), len(self._bindings)
 
+    def problems(self) -> list[Problem]:
+        """Everything users have to mend at present."""
+        flaws = [Problem("malformed identity", self._identities[key], text) for key, text in self._flaws.items()]
+        return flaws + [
+            Problem("duplicate name", self._pods[key], text)
+            for key, texts in self._duplicates.items()
+            for text in texts
+        ]
+
     def apply(self, old: Matched | None, new: Matched | None) -> Delta:
         """Take one change in: added has no ``old``, deleted has no ``new``."""
         self.visited += 1

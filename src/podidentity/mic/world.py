@@ -61,6 +61,10 @@ class Shelf:
         """Whether nothing is wanted and nothing recorded."""
         return not self.wanted and not self.records
 
+    def reopen(self) -> None:
+        """Have everything looked at again."""
+        self.open.update(self.wanted, self.records_of)
+
     def want(self, want: Wanted) -> None:
         """Put a wanted assignment on the shelf."""
         self.unwant(want.key)

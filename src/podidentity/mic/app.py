@@ -1,0 +1,301 @@
+"""mic put together: watches, leadership, controller. ``build_app`` only connects; ``run`` opens and starts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+from podidentity.aio.clock import Clock
+from podidentity.aio.signals import until_signal
+from podidentity.api.constants import EVENT_SOURCE, GROUP, POD_LABEL, VERSION
+from podidentity.api.meta import ObjectReference
+from podidentity.api.resources import (
+    AZURE_ASSIGNED_IDENTITIES,
+    AZURE_IDENTITIES,
+    AZURE_IDENTITY_BINDINGS,
+    NODES,
+    PODS,
+)
+from podidentity.azure.arm import ComputeClient
+from podidentity.azure.config import AzureConfigSource
+from podidentity.azure.credentials import credential_for
+from podidentity.azure.errors import AzureError
+from podidentity.config.build import Build
+from podidentity.config.mic import MicSettings
+from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import KubeError, NotFound
+from podidentity.kube.events import EventRecorder
+from podidentity.kube.leadership import ElectionSettings, Leadership
+from podidentity.kube.reflector import Reflector
+from podidentity.kube.settings import load_settings
+from podidentity.kube.store import Store
+from podidentity.mic.assign import AssignSettings, Budget, Shared
+from podidentity.mic.controller import Controller
+from podidentity.mic.credential import CurrentCredential, described
+from podidentity.mic.ports import Compute, Outlets
+from podidentity.mic.upgrade import UpgradeRecord, upgrade_types
+from podidentity.mic.world import World
+from podidentity.mic.writer import RecordWriter
+from podidentity.rules.resource_id import fold
+from podidentity.telemetry.logging import get_logger
+from podidentity.telemetry.metrics import Metrics
+from podidentity.telemetry.status import Probe, StatusServer
+
+SYNC_PATIENCE: Final = 5.0
+"""Seconds to wait for the caches before saying what is missing."""
+UPGRADE_PAUSE: Final = 5.0
+STALE: Final = 150.0
+"""Seconds of silence of a watch after which the process is not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Three clients, so that no part uses up another's budget: built-in objects, custom resources, leadership."""
+
+    core: KubeClient
+    custom: KubeClient
+    election: KubeClient
+
+
+class App:
+    """All of mic but its servers; ``run`` works until cancelled."""
+
+    def __init__(
+        self,
+        settings: MicSettings,
+        clients: Clients,
+        outlets: Outlets,
+        controller: Controller,
+        leadership: Leadership,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        version: str,
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._outlets = outlets
+        self._controller = controller
+        self._leadership = leadership
+        self._clock = clock
+        self._version = version
+        self._log = get_logger()
+        core, custom, matched = clients.core, clients.custom, controller.matched
+        self._reflectors: tuple[Reflector[Any], ...] = (
+            Reflector(core, NODES, Store(), on_change=controller.node, clock=clock, rng=rng),
+            Reflector(custom, AZURE_IDENTITIES, Store(), on_change=matched, clock=clock, rng=rng),
+            Reflector(custom, AZURE_IDENTITY_BINDINGS, Store(), on_change=matched, clock=clock, rng=rng),
+            Reflector(custom, AZURE_ASSIGNED_IDENTITIES, Store(), on_change=controller.assigned, clock=clock, rng=rng),
+            Reflector(core, PODS, Store(), label_selector=POD_LABEL, on_change=matched, clock=clock, rng=rng),
+        )
+
+    def probe(self) -> Probe:
+        """What the probes answer."""
+        return Probe(body=lambda: "Active" if self._controller.leading else "Not Active", not_ready=self.not_ready)
+
+    def not_ready(self) -> list[str]:
+        """Why this process could not take over now."""
+        reasons = []
+        for reflector in self._reflectors:
+            name = reflector.resource.plural
+            if not reflector.synced.is_set():
+                reasons.append(f"{name} are not listed yet")
+            elif reflector.age() > STALE:
+                reasons.append(f"{name}: nothing heard from the API for {reflector.age():.0f} s")
+        return reasons
+
+    async def run(self) -> None:
+        """Watch always, lead whenever possible."""
+        self._log.info("initiating MIC Leader election")
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run(), name=f"watch {reflector.resource.plural}")
+            tasks.create_task(self._leadership.run(self._lead), name="leadership")
+
+    async def _lead(self) -> None:
+        if self._settings.enable_type_upgrade:
+            await self._upgrade()
+        self._log.info("CRD informers started")
+        start = self._clock.monotonic()
+        await self._all_synced()
+        self._log.info(f"pod cache synchronized. Took {self._clock.monotonic() - start:.3f}s")
+        self._log.info("pod watcher started !!")
+        self._log.info("sync thread started.")
+        await self._controller.lead()
+
+    async def _upgrade(self) -> None:
+        where = UpgradeRecord(
+            self._settings.pod_namespace, self._settings.config_map_name, self._settings.type_upgrade_status_key
+        )
+        while True:
+            try:
+                return await upgrade_types(self._outlets.kube, where, self._version)
+            except KubeError as error:
+                self._log.error("the type upgrade's record cannot be written, trying again", error=str(error))
+            await asyncio.sleep(UPGRADE_PAUSE)
+
+    async def _all_synced(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(SYNC_PATIENCE):
+                    for reflector in self._reflectors:
+                        await reflector.synced.wait()
+            except TimeoutError:
+                await self._say_what_is_missing()
+            else:
+                return
+
+    async def _say_what_is_missing(self) -> None:
+        missing = [r.resource.plural for r in self._reflectors if not r.synced.is_set()]
+        try:
+            await self._clients.custom.raw("GET", f"/apis/{GROUP}/{VERSION}")
+        except NotFound:
+            self._log.error(f"the CRDs of {GROUP}/{VERSION} are not installed; apply them. Waiting", missing=missing)
+        except KubeError as error:
+            self._log.error("the Kubernetes API cannot be read. Waiting", missing=missing, error=str(error))
+        else:
+            self._log.warning("waiting for the first list", missing=missing)
+
+
+def build_app(
+    settings: MicSettings,
+    clients: Clients,
+    compute: Compute,
+    events: EventRecorder,
+    metrics: Metrics,
+    *,
+    own_client_id: str = "",
+    clock: Clock,
+    rng: random.Random,
+    version: str = Build().version,
+) -> App:
+    """Connect the parts; nothing is opened or started. ``own_client_id``: the cluster's identity, never removed."""
+    election = ElectionSettings(
+        identity=settings.leader_election_instance,
+        namespace=settings.leader_election_namespace,
+        name=settings.leader_election_name,
+        lease_duration=settings.leader_election_duration,
+        lock=settings.leader_election_lock,
+    )
+    lock = ObjectReference(api_version="v1", kind="Endpoints", name=election.name, namespace=election.namespace)
+
+    def transition(leading: bool) -> None:
+        if leading:
+            metrics.count("mic_new_leader_election_count")
+        message = f"{election.identity} {'became leader' if leading else 'stopped leading'}"
+        events.event(lock, "Normal", "LeaderElection", message)
+
+    leadership = Leadership(clients.election, election, clock=clock, rng=rng, on_transition=transition)
+    outlets = Outlets(clients.custom, compute, events, metrics, leadership.may_write)
+    immutable = {fold(client_id) for client_id in settings.immutable_user_msis} | {fold(own_client_id)}
+    world = World(force_namespaced=settings.force_namespaced)
+    shared = Shared(
+        world=world,
+        outlets=outlets,
+        settings=AssignSettings(
+            batch=settings.create_delete_batch,
+            linger=settings.identity_removal_linger,
+            reconcile_interval=settings.identity_assignment_reconcile_interval,
+            retry_interval=settings.update_user_msi_retry_interval,
+            immutable=frozenset(immutable - {""}),
+        ),
+        clock=clock,
+        rng=rng,
+        budget=Budget.of(clock),
+        writer=RecordWriter(world, outlets, clock),
+    )
+    controller = Controller(shared, full_pass=settings.sync_retry_duration)
+    return App(settings, clients, outlets, controller, leadership, clock=clock, rng=rng, version=version)
+
+
+async def run(settings: MicSettings) -> None:
+    """Run mic until SIGTERM or SIGINT. Raises ConfigError for what a person must mend."""
+    await until_signal(_main(settings, os.environ))
+
+
+async def _main(settings: MicSettings, environ: Mapping[str, str]) -> None:
+    info, build = get_logger().info, Build.of(environ)
+    _say_hello(settings, build)
+    clock, rng, metrics = Clock(), random.Random(), Metrics()  # noqa: S311 - jitter, not a secret
+    async with AsyncExitStack() as stack:
+        clients = await _clients(stack, settings, build, environ, clock)
+        try:
+            info(f"Kubernetes server version: {await clients.core.server_version()}")
+        except KubeError as error:
+            get_logger().warning("Kubernetes server version: not known", error=str(error))
+        source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
+        own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
+        compute = _compute(source, settings, build, metrics)
+        stack.push_async_callback(compute.close)
+        info(described(source.current()))
+        events = EventRecorder(clients.core, component=EVENT_SOURCE, clock=clock)
+        app = build_app(
+            settings,
+            clients,
+            compute,
+            events,
+            metrics,
+            own_client_id=own,
+            clock=clock,
+            rng=rng,
+            version=build.version,
+        )
+        info(f"initialized health probe on port {settings.http_probe_port}")
+        await stack.enter_async_context(StatusServer(port=settings.http_probe_port, probe=app.probe(), metrics=None))
+        info("started health probe")
+        info("registered views for metric")
+        info("starting Prometheus exporter")
+        await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
+        info(f"registered and exported metrics on port {settings.prometheus_port}")
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(source.run(), name="azure.json")
+            tasks.create_task(events.run(), name="events")
+            tasks.create_task(app.run(), name="mic")
+
+
+def _say_hello(settings: MicSettings, build: Build) -> None:
+    info, warning = get_logger().info, get_logger().warning
+    info(f"starting mic process. Version: {build.version}. Build date: {build.date}")
+    for notice in settings.notices:
+        warning(notice)
+    if not settings.kubeconfig:
+        warning("--kubeconfig not passed will use InClusterConfig")
+    if not settings.cloudconfig:
+        warning("--cloudconfig not passed will use aadpodidentity-admin-secret")
+    info(f"kubeconfig ({settings.kubeconfig}) cloudconfig ({settings.cloudconfig})")
+    info(f"running MIC in namespaced mode: {str(settings.force_namespaced).lower()}")
+    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}")
+    info(f"starting to create the pod identity client. Version: {build.version}. Build date: {build.date}")
+
+
+async def _clients(
+    stack: AsyncExitStack, settings: MicSettings, build: Build, environ: Mapping[str, str], clock: Clock
+) -> Clients:
+    kube = load_settings(settings.kubeconfig, environ)
+    agent = build.user_agent("MIC", settings.custom_user_agent)
+    qps, burst = settings.client_qps, max(int(settings.client_qps), 1)
+    return Clients(
+        core=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
+        custom=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
+        election=await stack.enter_async_context(KubeClient(kube, user_agent=agent, clock=clock)),
+    )
+
+
+def _compute(source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics) -> ComputeClient:
+    def meter(operation: str, seconds: float, error: AzureError | None) -> None:
+        if error is None:
+            metrics.observe("cloud_provider_operations_duration_seconds", seconds, operation_type=operation)
+        else:
+            metrics.count("cloud_provider_operations_errors_count", operation_type=operation)
+
+    return ComputeClient(
+        source.current().cloud,
+        CurrentCredential(source.current, credential_for),
+        user_agent=build.user_agent("MIC", settings.custom_user_agent),
+        metrics=meter,
+    )

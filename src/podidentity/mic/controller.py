@@ -1,0 +1,86 @@
+"""The controller without its I/O: changes of objects in, actors woken, users told."""
+
+from __future__ import annotations
+
+import asyncio
+
+from podidentity.api.core import Node, Pod
+from podidentity.api.identity import AzureAssignedIdentity, AzureIdentity, AzureIdentityBinding
+from podidentity.api.meta import reference
+from podidentity.api.resources import AZURE_IDENTITIES, PODS
+from podidentity.kube.store import Change
+from podidentity.mic import messages
+from podidentity.mic.assign import Assigner, Shared
+from podidentity.mic.match import Problem
+from podidentity.mic.wanted import identified
+from podidentity.mic.world import Touched
+from podidentity.telemetry.logging import get_logger
+
+
+class Controller:
+    """Follows the cluster always; acts on it only while ``lead`` runs."""
+
+    def __init__(self, shared: Shared, *, full_pass: float = 3600.0) -> None:
+        self._shared = shared
+        self._world = shared.world
+        self._assigner = Assigner(shared)
+        self._full_pass = full_pass
+        self._log = get_logger()
+        self.leading = False
+
+    def matched(self, change: Change[Pod] | Change[AzureIdentity] | Change[AzureIdentityBinding]) -> None:
+        """A pod, an identity or a binding changed."""
+        self._take(self._world.match(change.old, change.new))
+
+    def node(self, change: Change[Node]) -> None:
+        """A node changed."""
+        self._take(self._world.node(change.old, change.new))
+
+    def assigned(self, change: Change[AzureAssignedIdentity]) -> None:
+        """A record changed, by us or by somebody else."""
+        if change.new is not None:
+            self._take(self._world.seen(change.new))
+        elif change.old is not None:
+            self._take(self._world.gone(change.old.key, change.old.metadata.uid))
+
+    async def lead(self) -> None:
+        """Act until cancelled. Every cache has to be complete: what is not known to be wanted is removed."""
+        pods, identities, bindings = self._world.matcher.counts()
+        self._log.info(f"found {pods} pods, {identities} ids, {bindings} bindings")
+        self.leading = True
+        try:
+            for problem in self._world.matcher.problems():
+                self._tell(problem)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._assigner.run())
+                tasks.create_task(self._pass_again())
+        finally:
+            self.leading = False
+
+    async def _pass_again(self) -> None:
+        """Look at everything now and then, in case an event was lost."""
+        while True:
+            await asyncio.sleep(self._full_pass)
+            for shelf in self._world.shelves.values():
+                shelf.reopen()
+            self._assigner.wake(tuple(self._world.shelves))
+
+    def _take(self, touched: Touched) -> None:
+        if touched.warning:
+            self._log.warning(touched.warning)
+        if self.leading:
+            for problem in touched.problems:
+                self._tell(problem)
+        self._assigner.wake(touched.shelves)
+
+    def _tell(self, problem: Problem) -> None:
+        about, events = problem.about, self._shared.outlets.events
+        if isinstance(about, AzureIdentity):
+            message = messages.malformed(about.key, problem.message)
+            events.event(reference(identified(AZURE_IDENTITIES, about)), "Warning", messages.MALFORMED, message)
+        elif isinstance(about, Pod):
+            message = problem.message
+            events.event(reference(identified(PODS, about)), "Warning", messages.DUPLICATE, message)
+        else:
+            message = problem.message
+        self._log.error(message)
