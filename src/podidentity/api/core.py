@@ -9,13 +9,13 @@ import msgspec
 from podidentity.api.meta import KubeObject, ObjectReference, Struct
 
 
-class PodIP(Struct):
+class PodIP(Struct, frozen=True):
     """One entry of ``status.podIPs``."""
 
     ip: str = ""
 
 
-class PodSpec(Struct):
+class PodSpec(Struct, frozen=True):
     """The part of ``spec`` that matters."""
 
     node_name: str = ""
@@ -23,7 +23,7 @@ class PodSpec(Struct):
     service_account_name: str = ""
 
 
-class PodStatus(Struct):
+class PodStatus(Struct, frozen=True):
     """The part of ``status`` that matters."""
 
     phase: str = ""
@@ -32,50 +32,50 @@ class PodStatus(Struct):
     host_ip: str = msgspec.field(default="", name="hostIP")
 
 
-class Pod(KubeObject):
+class Pod(KubeObject, frozen=True):
     """core/v1 Pod."""
 
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class NodeSpec(Struct):
+class NodeSpec(Struct, frozen=True):
     """``spec`` of a Node."""
 
     provider_id: str = msgspec.field(default="", name="providerID")
 
 
-class Node(KubeObject):
+class Node(KubeObject, frozen=True):
     """core/v1 Node."""
 
     spec: NodeSpec = NodeSpec()
 
 
-class Secret(KubeObject):
+class Secret(KubeObject, frozen=True):
     """core/v1 Secret; ``data`` values are base64 on the wire and bytes here."""
 
     data: Mapping[str, bytes] = {}
     type: str = ""
 
 
-class ConfigMap(KubeObject):
+class ConfigMap(KubeObject, frozen=True):
     """core/v1 ConfigMap."""
 
     data: Mapping[str, str] = {}
 
 
-class Endpoints(KubeObject):
+class Endpoints(KubeObject, frozen=True):
     """core/v1 Endpoints: only its annotations are used, as the original's leader record."""
 
 
-class EventSource(Struct):
+class EventSource(Struct, frozen=True):
     """Who reported an Event."""
 
     component: str = ""
     host: str = ""
 
 
-class Event(KubeObject):
+class Event(KubeObject, frozen=True):
     """core/v1 Event. Times are RFC 3339 strings."""
 
     involved_object: ObjectReference = ObjectReference()
@@ -90,7 +90,7 @@ class Event(KubeObject):
     reporting_instance: str = ""
 
 
-class LeaseSpec(Struct):
+class LeaseSpec(Struct, frozen=True):
     """``spec`` of a Lease; times are RFC 3339 with microseconds."""
 
     holder_identity: str | None = None
@@ -100,7 +100,7 @@ class LeaseSpec(Struct):
     lease_transitions: int | None = None
 
 
-class Lease(KubeObject):
+class Lease(KubeObject, frozen=True):
     """coordination.k8s.io/v1 Lease."""
 
     spec: LeaseSpec = LeaseSpec()

@@ -11,7 +11,7 @@ class Struct(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw
     """Base of every API struct: camelCase on the wire, zero values left out, unknown fields ignored."""
 
 
-class OwnerReference(Struct):
+class OwnerReference(Struct, frozen=True):
     """One entry of ``metadata.ownerReferences``."""
 
     api_version: str = ""
@@ -21,7 +21,7 @@ class OwnerReference(Struct):
     controller: bool = False
 
 
-class ObjectMeta(Struct):
+class ObjectMeta(Struct, frozen=True):
     """``metadata``. Times are the RFC 3339 strings of the wire."""
 
     name: str = ""
@@ -39,7 +39,7 @@ class ObjectMeta(Struct):
     owner_references: tuple[OwnerReference, ...] = ()
 
 
-class KubeObject(Struct):
+class KubeObject(Struct, frozen=True):
     """What every object has."""
 
     api_version: str = ""
@@ -63,7 +63,7 @@ class KubeObject(Struct):
         return f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
 
 
-class ObjectReference(Struct):
+class ObjectReference(Struct, frozen=True):
     """A reference to another object, as Events carry it."""
 
     api_version: str = ""

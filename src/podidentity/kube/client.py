@@ -87,7 +87,7 @@ class KubeClient:
             self._tls.context()
         self._session = aiohttp.ClientSession(
             connector=connector(self.settings),
-            headers={"User-Agent": self._user_agent, "Accept": build.JSON},
+            headers={"User-Agent": self._user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             trust_env=False,
@@ -187,11 +187,13 @@ class KubeClient:
         params: Mapping[str, str] | None = None,
         body: object = None,
         content_type: str = build.JSON,
+        accept: str = build.JSON,
     ) -> bytes:
         """Any request (``path`` percent-encoded), same credentials, errors and retries; gives the answer's body."""
         data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
         query = tuple((params or {}).items())
-        return await self._send(Request(f"{method.lower()} {path}", method.upper(), path, query, data, content_type))
+        operation = f"{method.lower()} {path}"
+        return await self._send(Request(operation, method.upper(), path, query, data, content_type, accept))
 
     async def watch(
         self,
@@ -281,7 +283,9 @@ class KubeClient:
             raise RuntimeError("the client is not open; use it in `async with`")
         if self._bucket is not None:
             await self._bucket.take()
-        headers = {"Content-Type": request.content_type} if request.body else {}
+        headers = {"Accept": request.accept}
+        if request.body:
+            headers["Content-Type"] = request.content_type
         source = self.settings.token_source
         if source is not None and self._secure:
             headers["Authorization"] = f"Bearer {await source.token(refresh=refresh)}"

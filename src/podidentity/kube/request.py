@@ -48,6 +48,7 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     content_type: str = JSON
+    accept: str = JSON
 
     @property
     def reads(self) -> bool:
@@ -186,16 +187,24 @@ class Parser(Generic[T]):
     def object(self, body: bytes | msgspec.Raw) -> T:
         """One object. Raises KubeUnavailable when it is none."""
         try:
-            return _named(self._resource, self._decoder.decode(body))
+            obj = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise KubeUnavailable(f"the answer is no {self._resource.kind}: {error}") from error
+        if not obj.metadata.name:
+            raise KubeUnavailable(f"the answer is no {self._resource.kind}: it has no name")
+        return _named(self._resource, obj)
 
     def list(self, body: bytes) -> ObjectList[T]:
-        """One page. An object that does not fit its type is left out and named in ``unreadable``."""
+        """One page. An object that does not fit its type is left out and named in ``unreadable``.
+
+        Anything without a resource version is no list: an empty one must never be concluded from another answer.
+        """
         try:
             page = _LIST.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise KubeUnavailable(f"the answer is no list of {self._resource.plural}: {error}") from error
+        if not page.metadata.resource_version:
+            raise KubeUnavailable(f"the answer is no list of {self._resource.plural}: it has no resourceVersion")
         items: list[T] = []
         unreadable: list[str] = []
         for raw in page.items or ():

@@ -8,7 +8,7 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def _prepare(wish: Wish, layout: Layout) -> tuple[LabSpec, socket.socket]:
     return kept, listener
 
 
-async def _reports(descriptor: int) -> AsyncIterator[Report]:
+async def _reports(descriptor: int) -> AsyncGenerator[Report, None]:
     """The world's reports, until it closes the pipe."""
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()

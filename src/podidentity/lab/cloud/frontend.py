@@ -87,11 +87,11 @@ class Frontend:
         """IMDS: who asks is told by the peer's address."""
         call = await _read(request)
         if call is None:
-            return _send(Reply(413, {"error": "Request entity too large"}))
+            return _send_imds(Reply(413, {"error": "Request entity too large"}))
         nic = self._imds.source(call.peer)
         if nic is None:
             self._counters.count_imds("unknown", call, 403)
-            return _send(Reply(403, {"error": "Forbidden", "error_description": "No machine has this address"}))
+            return _send_imds(Reply(403, {"error": "Forbidden", "error_description": "No machine has this address"}))
         rule = self._faults.take("imds", call)
         if rule is not None:
             await asyncio.sleep(rule.delay)
@@ -110,11 +110,14 @@ class Frontend:
                 self._imds.end(nic)
         self._counters.count_imds(nic.kind, call, reply.status)
         if rule is not None and rule.after:
-            return _abort(request) if rule.drop else _send(_injected("imds", rule))
-        return _send(reply)
+            return _abort(request) if rule.drop else _send_imds(_injected("imds", rule))
+        return _send_imds(reply)
 
     async def admin(self, request: web.BaseRequest) -> web.StreamResponse:
-        """The owner's socket."""
+        """The owner's socket; with the Host header of one of Azure's names it is that service's front door too."""
+        host = request.headers.get("Host", "").casefold()
+        if host == ARM_HOST or host in ENTRA_HOSTS or host.endswith(VAULT_SUFFIX):
+            return await self.https(request)
         call = await _read(request)
         if call is None:
             return _send(Reply(413, {"error": "the body is too large"}))
@@ -136,8 +139,11 @@ async def _read(request: web.BaseRequest) -> Call | None:
         headers.setdefault(name.lower(), value)
     peer = request.transport.get_extra_info("peername") if request.transport else None
     address = peer[0] if isinstance(peer, tuple) else ""
+    target = request.raw_path
+    if not target.startswith("/"):
+        target = "/" + target.partition("://")[2].partition("/")[2]
     base = f"{request.scheme}://{request.headers.get('Host', '')}"
-    return Call(request.method, request.raw_path, headers, body, address, base)
+    return Call(request.method, target, headers, body, address, base)
 
 
 def _address(call: Call, host_header: str) -> tuple[Service, str, Call]:
@@ -169,6 +175,11 @@ def _abort(request: web.BaseRequest) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
+
+
+def _send_imds(reply: Reply) -> web.Response:
+    """With the header that tells IMDS from whoever else answers on its address."""
+    return _send(replace(reply, headers={"Server": "IMDS/150.870.65.1854", **reply.headers}))
 
 
 def _send(reply: Reply) -> web.Response:

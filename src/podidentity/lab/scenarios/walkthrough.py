@@ -124,16 +124,11 @@ class Walkthrough:
         self.story.typed(f"az identity create --name {IDENTITY} --resource-group {spec.resource_group}")
         self.identity = await self.lab.azure.create_identity(IDENTITY, spec.resource_group)
         self.story.answered(f"clientId: {self.identity.properties.client_id}\nid: {self.identity.id}")
-        for path, text in (
-            (
-                folder / f"{IDENTITY}.yaml",
-                rendering.azure_identity(IDENTITY, self.identity.id, self.identity.properties.client_id),
-            ),
-            (folder / f"{IDENTITY}_Binding.yaml", rendering.azure_identity_binding(IDENTITY)),
-        ):
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(text)
-            self.show(await self.lab.cluster.apply(path))
+        folder.mkdir(exist_ok=True)
+        values = rendering.IdentityValues(IDENTITY, self.identity.id, self.identity.properties.client_id)
+        for name, text in rendering.identity_files(values).items():
+            (folder / name).write_text(text)
+            self.show(await self.lab.cluster.apply(folder / name))
         self.story.why(f"A pod labelled aadpodidbinding: {IDENTITY}-binding will get this identity, no other pod will.")
 
     async def vault(self) -> None:
@@ -155,11 +150,10 @@ class Walkthrough:
         self.story.step("Start a pod that mounts the secret, with no password in its definition")
         spec, identity, cluster = self.lab.spec, self._identity(), self.lab.cluster
         folder = self.lab.layout.root / "manifests"
-        provider_class = rendering.secret_provider_class(
-            spec.vault, identity.properties.client_id, SECRET, str(self.story.facts["secretVersion"]), spec.tenant_id
-        )
-        (folder / "secretproviderclass.yaml").write_text(provider_class)
-        (folder / "pod.yaml").write_text(rendering.demo_pod(IDENTITY, spec.vault))
+        version = str(self.story.facts["secretVersion"])
+        values = rendering.VaultValues(spec.vault, identity.properties.client_id, SECRET, spec.tenant_id, version)
+        (folder / "secretproviderclass.yaml").write_text(rendering.render_secret_provider_class(values))
+        (folder / "pod.yaml").write_text(rendering.render_pod(rendering.PodValues(IDENTITY, spec.vault)))
         self.show(await cluster.apply(folder / "secretproviderclass.yaml"))
         self.show(await cluster.apply(folder / "pod.yaml"))
         self.story.facts["secondsToReady"] = round(
