@@ -40,7 +40,8 @@ SEED = f"""{{
     {{"principal": "app2", "role": "Key Vault Secrets User", "scope": ""}}
   ],
   "vaults": [
-    {{"name": "kv1", "resourceGroup": "rg-apps", "accessPolicies": [{{"principal": "app1", "secrets": ["get", "list"]}}],
+    {{"name": "kv1", "resourceGroup": "rg-apps",
+      "accessPolicies": [{{"principal": "app1", "secrets": ["get", "list"]}}],
       "secrets": {{"kvs-test01": "e+9qBwdjC<q6<P_n"}}}},
     {{"name": "kv2", "resourceGroup": "rg-apps", "rbac": true, "secrets": {{"s": "v"}}}}
   ],
@@ -59,6 +60,7 @@ class Time:
     now: float = 1_800_000_000.0
 
     def __call__(self) -> float:
+        """Seconds."""
         return self.now
 
 

@@ -1,7 +1,6 @@
 """The thread through all services that everything else hangs on."""
 
 import jwt
-
 from tests.lab.cloud.conftest import APP1, TENANT, VAULT, VM, Azure
 
 

@@ -4,12 +4,14 @@
 """
 
 from podidentity.lab.cloud.admin import Admin, AdminError
+from podidentity.lab.cloud.client import AdminClient
 from podidentity.lab.cloud.faults import ArmLimits, FaultRule, Faults, FaultsError
 from podidentity.lab.cloud.seed import Seed, SeedError, load_seed, parse_seed
 from podidentity.lab.cloud.server import CloudConfig, Running, serve
 
 __all__ = [
     "Admin",
+    "AdminClient",
     "AdminError",
     "ArmLimits",
     "CloudConfig",

@@ -32,7 +32,7 @@ from podidentity.lab.cloud.model import Attached, Host, Nic, SecretVersion
 from podidentity.lab.cloud.planting import nic_changes, plant
 from podidentity.lab.cloud.seed import NicSeed, Seed, SeedError
 from podidentity.lab.cloud.tokens import Issuer, Subject
-from podidentity.lab.cloud.wire import Call, Reply, Route, Routes, ServiceError
+from podidentity.lab.cloud.wire import Call, MethodError, Reply, Route, Routes, ServiceError
 from podidentity.lab.cloud.world import World
 
 
@@ -245,7 +245,7 @@ class AdminService:
         """The answer to a request over the socket."""
         try:
             found = self._routes.find(call.method, call.path)
-        except KeyError:
+        except MethodError:
             return Reply(405, {"error": f"{call.path} does not take {call.method}"})
         if found is None:
             return Reply(404, {"error": f"there is no {call.path}"})

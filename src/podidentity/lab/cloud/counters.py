@@ -6,6 +6,8 @@ from podidentity.lab.cloud.ids import fold
 from podidentity.lab.cloud.imds import normal
 from podidentity.lab.cloud.wire import Call
 
+_LIMIT = 20_000
+
 
 class Counters:
     """Numbers by name, nested by the dots between: see `snapshot`."""
@@ -13,29 +15,34 @@ class Counters:
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, ...]] = Counter()
 
+    def _add(self, *names: str) -> None:
+        """One more; names that are new when there are very many already are not told apart."""
+        known = names in self._counts or len(self._counts) < _LIMIT
+        self._counts[names if known else (names[0], "further")] += 1
+
     def reset(self) -> None:
         """Start again at nothing."""
         self._counts.clear()
 
     def count(self, service: str, operation: str, call: Call, status: int) -> None:
         """A request of any service but IMDS."""
-        self._counts[service, "total"] += 1
-        self._counts[service, "operations", f"{call.method} {operation}"] += 1
-        self._counts[service, "status", str(status)] += 1
+        self._add(service, "total")
+        self._add(service, "operations", f"{call.method} {operation}")
+        self._add(service, "status", str(status))
         if service == "arm":
-            self._counts[service, "resources", fold(call.path), call.method] += 1
+            self._add(service, "resources", fold(call.path), call.method)
 
     def count_secret(self, vault: str, call: Call) -> None:
         """A request at a vault."""
-        self._counts["vault", "secrets", f"{vault}{call.path.rstrip('/')}", call.method] += 1
+        self._add("vault", "secrets", f"{vault}{call.path.rstrip('/')}", call.method)
 
     def count_imds(self, kind: str, call: Call, status: int) -> None:
         """A request at IMDS; `kind` is node, pod or unknown."""
         path = normal(call.path)
-        self._counts["imds", "total"] += 1
-        self._counts["imds", "status", str(status)] += 1
-        self._counts["imds", "kinds", kind, path] += 1
-        self._counts["imds", "peers", call.peer, path] += 1
+        self._add("imds", "total")
+        self._add("imds", "status", str(status))
+        self._add("imds", "kinds", kind, path)
+        self._add("imds", "peers", call.peer, path)
 
     def snapshot(self) -> dict[str, object]:
         """Everything, nested.

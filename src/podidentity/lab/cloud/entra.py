@@ -9,7 +9,7 @@ from podidentity.lab.cloud.faults import FaultSwitch
 from podidentity.lab.cloud.model import ServicePrincipal
 from podidentity.lab.cloud.resources import known_resource
 from podidentity.lab.cloud.tokens import Issuer, Subject
-from podidentity.lab.cloud.wire import Call, Reply, Route, Routes, ServiceError
+from podidentity.lab.cloud.wire import Call, MethodError, Reply, Route, Routes, ServiceError
 from podidentity.lab.cloud.world import World
 
 HOSTS = ("login.microsoftonline.com", "login.windows.net", "login.microsoft.com", "sts.windows.net")
@@ -44,7 +44,7 @@ class Entra:
         """The route's name, for counting, and the reply."""
         try:
             found = self._routes.find(call.method, "/" + call.path.strip("/"))
-        except KeyError:
+        except MethodError:
             text = f"The endpoint does not support {call.method}. Please use a POST or a GET request."
             return "unknown", self._refused(405, "invalid_request", 900561, text).reply
         if found is None:

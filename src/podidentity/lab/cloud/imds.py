@@ -31,6 +31,7 @@ _CONCURRENT = 5
 _TOKEN_RATE = 20.0
 _OTHER_RATE = 5.0
 _REFRESH_AHEAD = 300
+_CACHE = 10_000
 
 
 def refused(
@@ -123,6 +124,8 @@ class Imds:
             return self._token(call, nic)
         if path == _INFO:
             return Reply(200, {"tenantId": self._world.directory.tenant_id})
+        if path == "/metadata/scheduledevents":
+            return Reply(200, {"DocumentIncarnation": 1, "Events": []})
         if path == "/metadata/versions":
             return Reply(200, {"apiVersions": list(NEWEST)})
         if path == "/metadata/instance" or path.startswith("/metadata/instance/"):
@@ -214,6 +217,8 @@ class Imds:
             asked.subject, asked.resource, now=now, lifetime=lifetime, token_id=self._world.new_guid()
         )
         cached = _Cached(token, asked.subject, int(now), int(now) + lifetime)
+        if len(self._cache) >= _CACHE:
+            self._cache.clear()
         self._cache[asked.host.key, ids.fold(asked.subject.resource_id), asked.resource] = cached
         self.minted += 1
         return cached

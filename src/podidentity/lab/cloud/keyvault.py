@@ -9,7 +9,7 @@ from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.model import Secret, SecretVersion, Vault
 from podidentity.lab.cloud.roles import allows
 from podidentity.lab.cloud.tokens import Claims, Issuer, TokenError
-from podidentity.lab.cloud.wire import Call, Reply, Route, Routes, ServiceError
+from podidentity.lab.cloud.wire import Call, MethodError, Reply, Route, Routes, ServiceError
 from podidentity.lab.cloud.world import World
 
 RESOURCE = "https://vault.azure.net"
@@ -79,7 +79,7 @@ class KeyVault:
         path = "/" + call.path.strip("/")
         try:
             found = self._routes.find(call.method, path)
-        except KeyError:
+        except MethodError:
             return "unknown", refused(405, "MethodNotAllowed", f"{call.method} is not allowed here.").reply
         vault = self._world.vaults.get(vault_name.casefold())
         if vault is None:

@@ -67,7 +67,10 @@ class HostIdentity(Row, frozen=True, kw_only=True):
 
 
 class Host(Row, frozen=True, kw_only=True):
-    """A VM or a scale set. `identity` is what ARM shows, `effective` what IMDS serves: equal when nothing runs."""
+    """A VM or a scale set. `identity` is what ARM shows, `effective` what IMDS serves: equal when nothing runs.
+
+    `operation` is the one that runs ("" = none), `history` the last ones, it included, oldest first.
+    """
 
     id: str
     name: str
@@ -79,6 +82,7 @@ class Host(Row, frozen=True, kw_only=True):
     orchestration_mode: str = "Uniform"
     provisioning_state: str = "Succeeded"
     operation: str = ""
+    history: tuple[str, ...] = ()
     unique_id: str = ""
     tags: dict[str, str] = {}
 

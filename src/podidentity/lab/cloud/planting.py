@@ -269,6 +269,9 @@ def nic_changes(world: World, nics: tuple[Nic, ...], hosts: Mapping[str, Host]) 
             raise SeedError(f"nics: {error}") from error
         if ids.host_of(nic.resource_id) not in hosts:
             raise SeedError(f'nics: {nic.cidr}: there is no machine "{nic.resource_id}"')
+        instance = ids.instance_of(nic.resource_id)
+        if instance and not instance.isdecimal():
+            raise SeedError(f'nics: {nic.cidr}: "{instance}" is not the number of an instance')
         yield world.nics.put(nic.cidr, nic)
     wanted = {nic.cidr for nic in nics}
     yield from (world.nics.drop(nic.cidr) for nic in world.nics.values() if nic.cidr not in wanted)

@@ -1,7 +1,7 @@
 """Calls and replies as values, and lists of routes: a service is a function from the one to the other."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 from urllib.parse import parse_qsl
@@ -58,6 +58,10 @@ class Reply:
         return self.body if isinstance(self.body, bytes) else msgspec.json.encode(self.body)
 
 
+class MethodError(Exception):
+    """The path is served, but not with this method."""
+
+
 class ServiceError(Exception):
     """A service's error, with the reply that tells the client."""
 
@@ -90,7 +94,7 @@ class Routes(Generic[F]):
         self._routes = [(route.pattern(), route) for route in routes]
 
     def find(self, method: str, path: str) -> tuple[Route[F], dict[str, str]] | None:
-        """The route and the values of its segments; None when no path fits, KeyError(method) when only paths do."""
+        """The route and the values of its segments; None when no path fits, MethodError when only the path does."""
         known_path = False
         for pattern, route in self._routes:
             match = pattern.fullmatch(path)
@@ -100,13 +104,5 @@ class Routes(Generic[F]):
                 return route, match.groupdict()
             known_path = True
         if known_path:
-            raise KeyError(method)
+            raise MethodError(method)
         return None
-
-
-def read_json(call: Call, fail: Callable[[str], ServiceError]) -> dict[str, object]:
-    """The body as a JSON object; what `fail` makes of the reason is raised otherwise."""
-    try:
-        return msgspec.json.decode(call.body, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise fail(str(error)) from error

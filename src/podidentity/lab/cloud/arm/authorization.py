@@ -7,9 +7,8 @@ import msgspec
 
 from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.arm import errors
-from podidentity.lab.cloud.arm.body import read
-from podidentity.lab.cloud.arm.compute import ArmHandler, iso
-from podidentity.lab.cloud.arm.gate import ArmCall
+from podidentity.lab.cloud.arm.body import iso, read
+from podidentity.lab.cloud.arm.gate import ArmCall, ArmHandler
 from podidentity.lab.cloud.faults import FaultSwitch
 from podidentity.lab.cloud.model import RoleAssignment
 from podidentity.lab.cloud.roles import ROLES, Role, find_role

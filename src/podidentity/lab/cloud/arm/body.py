@@ -1,5 +1,6 @@
-"""Request bodies as types; what does not fit is ARM's 400."""
+"""Request bodies as types, what does not fit is ARM's 400; and times as bodies carry them."""
 
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import msgspec
@@ -8,6 +9,11 @@ from podidentity.lab.cloud.arm.errors import bad_body
 from podidentity.lab.cloud.wire import Call
 
 T = TypeVar("T")
+
+
+def iso(seconds: float) -> str:
+    """A time as ARM writes it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,23 +1,23 @@
 """Microsoft.Compute: virtual machines and scale sets, as far as their identities go."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 import msgspec
 
 from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.arm import errors
-from podidentity.lab.cloud.arm.gate import ArmCall, Gate
+from podidentity.lab.cloud.arm.body import iso
+from podidentity.lab.cloud.arm.gate import ArmCall, ArmHandler, Gate
 from podidentity.lab.cloud.arm.identity_patch import IdentityChange, read_identity
 from podidentity.lab.cloud.faults import FaultSwitch
 from podidentity.lab.cloud.model import Attached, Host, HostIdentity, Operation
 from podidentity.lab.cloud.wire import Reply, Route
 from podidentity.lab.cloud.world import World
 
-ArmHandler = Callable[[ArmCall], Reply]
 _GROUP = "/subscriptions/{sub}/resourceGroups/{group}"
 _COMPUTE = _GROUP + "/providers/Microsoft.Compute"
 _MIN_API = "2018-06-01"
+_HISTORY = 20
 
 
 def render_identity(host: Host, tenant_id: str) -> dict[str, object]:
@@ -68,11 +68,6 @@ def render_host(host: Host, tenant_id: str) -> dict[str, object]:
             "upgradePolicy": {"mode": "Manual"},
         }
     return shown | {"properties": properties}
-
-
-def iso(seconds: float) -> str:
-    """A time as compute writes it."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 class Compute:
@@ -191,11 +186,18 @@ class Compute:
             error_code=code,
             error_message=message,
         )
+        history = (*host.history, operation.id)
         updating = msgspec.structs.replace(
-            host, identity=identity, provisioning_state="Updating", operation=operation.id
+            host,
+            identity=identity,
+            provisioning_state="Updating",
+            operation=operation.id,
+            history=history[-_HISTORY:],
         )
         self._world.commit(
-            self._world.hosts.put(host.key, updating), self._world.operations.put(operation.id, operation)
+            self._world.hosts.put(host.key, updating),
+            self._world.operations.put(operation.id, operation),
+            *(self._world.operations.drop(old) for old in history[:-_HISTORY]),
         )
         link = (
             f"{request.call.base}/subscriptions/{ids.subscription_of(host.id)}/providers/Microsoft.Compute"

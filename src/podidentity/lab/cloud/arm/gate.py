@@ -1,7 +1,7 @@
 """Who may come in, and how often: authentication, role assignments and throttling of ARM."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ from podidentity.lab.cloud.faults import ArmLimits, FaultSwitch
 from podidentity.lab.cloud.model import Host
 from podidentity.lab.cloud.roles import allows
 from podidentity.lab.cloud.tokens import Issuer, TokenError
-from podidentity.lab.cloud.wire import Call
+from podidentity.lab.cloud.wire import Call, Reply
 from podidentity.lab.cloud.world import World
 
 AUDIENCES = frozenset(
@@ -49,6 +49,9 @@ class ArmCall:
     def api_version(self) -> str:
         """The version asked for."""
         return self.call.parameter("api-version")
+
+
+ArmHandler = Callable[[ArmCall], Reply]
 
 
 class Gate:
@@ -88,7 +91,10 @@ class Gate:
     def require_assign(self, request: ArmCall, identities: Sequence[str]) -> None:
         """403 LinkedAuthorizationFailed unless the caller may assign every one of the identities."""
         caller = request.caller
-        linked = [identity for identity in identities if not self.may(caller, _ASSIGN, identity)]
+        if caller.object_id == self._world.directory.owner:
+            return
+        grants = tuple(self._world.grants(caller.object_id))
+        linked = [identity for identity in identities if not allows(grants, _ASSIGN, identity)]
         if linked:
             raise errors.linked_authorization_failed(
                 caller.client_id, caller.object_id, request.action, request.scope, linked

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.arm import errors
 from podidentity.lab.cloud.arm.body import Resource, read
-from podidentity.lab.cloud.arm.compute import ArmHandler
-from podidentity.lab.cloud.arm.gate import ArmCall, Gate
+from podidentity.lab.cloud.arm.gate import ArmCall, ArmHandler, Gate
 from podidentity.lab.cloud.model import ResourceGroup
 from podidentity.lab.cloud.wire import Reply, Route
 from podidentity.lab.cloud.world import World

@@ -7,8 +7,7 @@ import msgspec
 from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.arm import errors
 from podidentity.lab.cloud.arm.body import Resource, read
-from podidentity.lab.cloud.arm.compute import ArmHandler
-from podidentity.lab.cloud.arm.gate import ArmCall
+from podidentity.lab.cloud.arm.gate import ArmCall, ArmHandler
 from podidentity.lab.cloud.model import Identity
 from podidentity.lab.cloud.wire import Reply, Route
 from podidentity.lab.cloud.world import World

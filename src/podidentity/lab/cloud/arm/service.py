@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from podidentity.lab.cloud import ids
 from podidentity.lab.cloud.arm import errors
 from podidentity.lab.cloud.arm.authorization import Authorization
-from podidentity.lab.cloud.arm.compute import ArmHandler, Compute
-from podidentity.lab.cloud.arm.gate import ArmCall, Caller, Gate
+from podidentity.lab.cloud.arm.compute import Compute
+from podidentity.lab.cloud.arm.gate import ArmCall, ArmHandler, Caller, Gate
 from podidentity.lab.cloud.arm.groups import Groups
 from podidentity.lab.cloud.arm.identities import Identities
 from podidentity.lab.cloud.arm.vaults import Vaults
 from podidentity.lab.cloud.buckets import Buckets
 from podidentity.lab.cloud.faults import FaultSwitch
 from podidentity.lab.cloud.tokens import Issuer
-from podidentity.lab.cloud.wire import Call, Reply, Route, Routes, ServiceError
+from podidentity.lab.cloud.wire import Call, MethodError, Reply, Route, Routes, ServiceError
 from podidentity.lab.cloud.world import World
 
 _API_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
@@ -39,7 +39,7 @@ class Arm:
         """The route's name, for counting, and the reply."""
         try:
             found = self._routes.find(call.method, _normal(call.path))
-        except KeyError:
+        except MethodError:
             return "unknown", _method_not_allowed(call).reply
         if found is None:
             return "unknown", _no_such_type(call).reply
