@@ -9,7 +9,7 @@ import json
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,8 @@ class FakeApi:
         self.hooks: deque[Hook] = deque()
         self.requests: list[str] = []
         self.headers: list[Mapping[str, str]] = []
+        self.bodies: list[tuple[str, Any]] = []
         self.page = 0
-        self.kind = "Thing"
 
     # --- what tests do to it
 
@@ -152,31 +152,40 @@ class FakeApi:
         if request.method == "POST":
             return await self._create(request)
         collection, _, name = request.path.rpartition("/")
-        table = self.objects.setdefault(collection, {})
-        key = next((key for key in table if key.rpartition("/")[2] == name), "")
+        if name == "status":
+            collection, _, name = collection.rpartition("/")
+        key = next((key for key in self.objects.get(collection, {}) if key.rpartition("/")[2] == name), "")
         if not key:
             return status(404, "NotFound", f'things "{name}" not found')
-        current = table[key]
-        if request.method == "GET":
-            return web.json_response(current)
+        current = self.objects[collection][key]
         body = await request.json() if request.can_read_body else {}
-        if request.method == "DELETE":
-            if body.get("preconditions", {}).get("uid", current["metadata"]["uid"]) != current["metadata"]["uid"]:
-                return status(409, "Conflict")
-            if current["metadata"].get("finalizers"):
-                current["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
-                return web.json_response(await self.put(collection, current))
-            await self.drop(collection, key)
-            return web.json_response({"kind": "Status", "status": "Success"})
-        if request.method == "PUT":
-            version = body["metadata"].get("resourceVersion", "")
-            if version and version != current["metadata"]["resourceVersion"]:
-                return status(409, "Conflict", "the object has been modified")
-            body["metadata"]["uid"] = current["metadata"]["uid"]
-            return web.json_response(await self.put(collection, body))
-        if request.content_type == "application/merge-patch+json":
-            return web.json_response(await self.put(collection, _merge(current, body)))
-        return web.json_response(current)
+        change = {"DELETE": self._delete, "PUT": self._put, "PATCH": self._patch}.get(request.method)
+        if change is None:
+            return web.json_response(current)
+        self.bodies.append((request.content_type, body))
+        return await change(collection, key, body, current)
+
+    async def _delete(self, collection: str, key: str, body: Any, current: Json) -> web.Response:
+        meta = current["metadata"]
+        if body.get("preconditions", {}).get("uid", meta["uid"]) != meta["uid"]:
+            return status(409, "Conflict")
+        if meta.get("finalizers"):
+            meta |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 0}
+            return web.json_response(await self.put(collection, current))
+        await self.drop(collection, key)
+        return web.json_response({"kind": "Status", "status": "Success"})
+
+    async def _put(self, collection: str, key: str, body: Any, current: Json) -> web.Response:
+        version = body["metadata"].get("resourceVersion", "")
+        if version and version != current["metadata"]["resourceVersion"]:
+            return status(409, "Conflict", "the object has been modified")
+        body["metadata"]["uid"] = current["metadata"]["uid"]
+        return web.json_response(await self.put(collection, body))
+
+    async def _patch(self, collection: str, key: str, body: Any, current: Json) -> web.Response:
+        return web.json_response(
+            await self.put(collection, _merge(current, body)) if isinstance(body, dict) else current
+        )
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -294,3 +303,16 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certifica
         _issue(folder, name, authority)
     _issue(folder, "stranger", None)
     return Certificates(folder)
+
+
+@pytest.fixture
+def serve() -> Callable[..., AbstractAsyncContextManager[tuple[FakeApi, str]]]:
+    """Start another API server: ``serve(tls_context, unix_path)`` gives (api, url)."""
+
+    @asynccontextmanager
+    async def start(tls: ssl.SSLContext | None = None, unix: str = "") -> AsyncIterator[tuple[FakeApi, str]]:
+        api = FakeApi()
+        async with serving(api, tls, unix) as url:
+            yield api, url
+
+    return start
