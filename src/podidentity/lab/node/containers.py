@@ -166,6 +166,25 @@ class RunningContainer:
         with suppress(ProcessLookupError):
             self._process.kill()
 
+    def destroy(self) -> None:
+        """End all of it now, for a kubelet that cannot wait."""
+        self.kill()
+        _kill_all(self._namespace)
+        self.log.close()
+
+
+async def run_command(job: Exec, timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109 - it is killed, not left alone
+    """Run a program in a container: exit code and output. Raises StartError, TimeoutError."""
+    process = await spawn(job, Streams(stderr=asyncio.subprocess.STDOUT))
+    try:
+        async with asyncio.timeout(timeout):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, output
+
 
 async def start(job: Container, log: Path, wall: Callable[[], float], tasks: asyncio.TaskGroup) -> RunningContainer:
     """Start a container that logs to ``log``; ``tasks`` runs what copies its output. StartError when it fails."""

@@ -85,7 +85,9 @@ class LogFile:
         self._wake()
 
     def close(self) -> None:
-        """No more lines; followers come to their end."""
+        """No more lines; followers come to their end. Again: nothing."""
+        if self.closed:
+            return
         self.closed = True
         self._stream.close()
         self._wake()

@@ -11,11 +11,12 @@ import ipaddress
 import os
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
 
 from podidentity.lab.node.syscalls import Namespace, bind, detach, setns, unshare
 
@@ -184,7 +185,7 @@ def create_node(node: NodeNetwork) -> None:
 
 
 def attach_pod(pod: PodNetwork) -> None:
-    """Make a pod's namespace with ``eth0``; called in its node's namespace. Leaves nothing behind when it fails."""
+    """Make a pod's namespace with ``eth0``; called in its node's namespace. OSError: nothing is left behind."""
     node = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     network = ipaddress.ip_network(pod.pod_cidr)
     routed = pod.mode == "routed"
@@ -203,7 +204,10 @@ def attach_pod(pod: PodNetwork) -> None:
     try:
         _create_namespace(pod.namespace, prepare)
         _connect_pod(pod)
-    except BaseException:
+    except NetlinkError as error:
+        delete_namespace(pod.namespace)
+        raise OSError(error.code, str(error)) from error
+    except OSError:
         delete_namespace(pod.namespace)
         raise
     finally:
@@ -224,7 +228,7 @@ def _connect_pod(pod: PodNetwork) -> None:
 
 def detach_pod(pod: PodNetwork) -> None:
     """Take a pod off the network at once, whoever still holds its namespace."""
-    with IPRoute() as ip:
+    with IPRoute() as ip, suppress(NetlinkError):
         for index in ip.link_lookup(ifname=pod.host_interface):
             ip.link("del", index=index)
     delete_namespace(pod.namespace)

@@ -20,6 +20,8 @@ class ProbeError(Exception):
 RunCommand = Callable[[Sequence[str], float], Awaitable[tuple[int, bytes]]]
 """Run a command in the container: exit code and output; TimeoutError after so many seconds."""
 
+ChangeOfHealth = Callable[[bool], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -99,9 +101,7 @@ class Prober:
             raise ProbeError(output.decode(errors="replace").strip() or f"command exited with {code}")
 
 
-async def watch(
-    probe: Probe, prober: Prober, on_change: Callable[[bool], Awaitable[None]], on_failure: Callable[[str], None]
-) -> None:
+async def watch(probe: Probe, prober: Prober, on_change: ChangeOfHealth, on_failure: Callable[[str], None]) -> None:
     """Probe for ever; ``on_change`` hears each change of health, ``on_failure`` each failed probe's text."""
     count = Count()
     await asyncio.sleep(probe.initial_delay_seconds)

@@ -6,11 +6,13 @@ Reads a :class:`Container` or an :class:`Exec` as JSON from one file descriptor.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import socket
 import sys
+import termios
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,10 +55,11 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Exec:
-    """A program to start inside the running container whose first process is ``pid``."""
+    """A program to start inside the running container whose first process is ``pid``; ``tty``: stdin is a terminal."""
 
     program: Program
     pid: int
+    tty: bool = False
 
 
 @dataclass
@@ -70,7 +73,7 @@ def decode(data: Mapping[str, Any]) -> Container | Exec:
     """The inverse of ``dataclasses.asdict``."""
     program = Program(**data["program"])
     if "pid" in data:
-        return Exec(program, data["pid"])
+        return Exec(program, data["pid"], data["tty"])
     root = dict(data["root"])
     root["mounts"] = [VolumeMount(**item) for item in root["mounts"]]
     return Container(program, RootPlan(**root), data["hostname"], data["network"])
@@ -87,6 +90,9 @@ def _enter(job: Container | Exec, progress: _Progress) -> None:
         for path, kind in paths:
             setns(path, kind)
         os.chdir("/")
+        if job.tty:
+            progress.step = "take the terminal"
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         return
     progress.step = "join network"
     if job.network:
