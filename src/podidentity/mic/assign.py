@@ -35,6 +35,7 @@ READ_RATE: Final = (25.0, 250.0)
 WRITE_RATE: Final = (10.0, 200.0)
 """ARM's limits for one principal in one region."""
 RESTART_DELAY: Final = 5.0
+TICK: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +252,8 @@ class HostActor:
         """Wait for an event or for the first of the times that lay ahead when the plan was made."""
         until = min((at for at in deadlines if at > self._planned_at), default=None)
         try:
-            async with asyncio.timeout(None if until is None else until - self._clock.monotonic()):
+            # A loop may wake a little early, within the resolution of its clock: never ask for less than TICK.
+            async with asyncio.timeout(None if until is None else max(until - self._clock.monotonic(), TICK)):
                 await self.wake.wait()
         except TimeoutError:
             return
