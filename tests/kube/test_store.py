@@ -62,12 +62,10 @@ def test_split() -> None:
 
 
 names = st.sampled_from("abcd")
-pods = st.builds(
-    pod, names, st.sampled_from(["u", "v"]), st.sampled_from(["1", "2", "3"]), st.sampled_from(["", "x", "y"])
-)
-steps = st.lists(
-    st.one_of(st.lists(pods, max_size=5), st.tuples(st.sampled_from([MODIFIED, DELETED]), pods)), max_size=12
-)
+uids, versions, ips = st.sampled_from("uv"), st.sampled_from("123"), st.sampled_from(["", "x", "y"])
+pods = st.builds(pod, names, uids, versions, ips)
+events = st.tuples(st.sampled_from([MODIFIED, DELETED]), pods)
+steps = st.lists(st.one_of(st.lists(pods, max_size=5), events), max_size=12)
 
 
 @given(steps)
