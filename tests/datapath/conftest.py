@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,9 +69,21 @@ def ip(*args: str) -> None:
     subprocess.run(["ip", *args], check=True, capture_output=True)
 
 
+def say_on(process: subprocess.Popen[str]) -> str:
+    """Send a line on a ``KEPT`` connection and return the answer or the error's name."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("hello\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
 class Net:
-    """Three namespaces. ``routed``: the pod has a /32 and a veth of its own; ``bridge``: a gateway on a bridge of the
-    node; ``uplink``: the bridge has the node's uplink as a port, and the pod is in the fabric's own subnet."""
+    """Three namespaces.
+
+    ``routed``: the pod has a /32 and a veth of its own; ``bridge``: a gateway on a bridge of the node; ``uplink``: the
+    bridge has the node's uplink as a port, and the pod is in the fabric's own subnet.
+    """
 
     def __init__(self, variant: str, folder: Path) -> None:
         self.variant = variant
@@ -143,6 +155,12 @@ class Net:
         """Run Python in a namespace and return what it prints."""
         command = ["ip", "netns", "exec", namespace, sys.executable, "-S", "-c", textwrap.dedent(code), *args]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+    def forget(self) -> int:
+        """Delete the node's conntrack entries of the metadata service; returns how many."""
+        code = f"from podidentity.nmi.datapath.conntrack import forget; print(forget('{IMDS}', 80))"
+        command = ["ip", "netns", "exec", self.node, sys.executable, "-c", code]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     def spawn(self, namespace: str, code: str, *args: str) -> subprocess.Popen[str]:
         """Start Python in a namespace."""
@@ -241,6 +259,6 @@ def uplink(capable: None, tmp_path: Path) -> Iterator[Net]:
 
 
 @pytest.fixture
-async def kept(net: Net) -> AsyncIterator[subprocess.Popen[str]]:
+def kept(net: Net) -> subprocess.Popen[str]:
     """Return a pod's connection to the metadata service, opened before any rule."""
     return net.spawn(net.pod, KEPT, IMDS, "80")

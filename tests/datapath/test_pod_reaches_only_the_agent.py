@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 
 import pytest
+from tests.datapath.conftest import Net, ip, say_on
 
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath
@@ -16,15 +16,15 @@ NODE_IP = "10.240.0.4"
 pytestmark = pytest.mark.datapath
 
 
-async def installed(net, **more) -> Nft:
+async def installed(net: Net) -> Nft:
     """Install both layers on the net's node."""
-    nft = Nft(Datapath(target=NODE_IP, **more), run=net.nft)
+    nft = Nft(Datapath(target=NODE_IP), run=net.nft)
     await nft.install_guard()
     await nft.install_redirect()
     return nft
 
 
-async def test_pod_is_sent_to_the_agent_and_the_node_keeps_imds(net):
+async def test_pod_is_sent_to_the_agent_and_the_node_keeps_imds(net: Net) -> None:
     """With both layers the pod gets the agent, which sees the pod's own address; the node still gets IMDS."""
     assert net.ask(net.pod) == f"imds {net.pod_ip}", "without rules the topology must leak, or the test proves nothing"
     net.start_agent()
@@ -33,7 +33,7 @@ async def test_pod_is_sent_to_the_agent_and_the_node_keeps_imds(net):
     assert net.ask(net.node) == f"imds {NODE_IP}"
 
 
-async def test_guard_alone_refuses(net):
+async def test_guard_alone_refuses(net: Net) -> None:
     """Before the redirect is there, the guard resets pods at once."""
     nft = Nft(Datapath(target=NODE_IP), run=net.nft)
     assert await nft.install_guard() == ""
@@ -43,7 +43,7 @@ async def test_guard_alone_refuses(net):
     assert net.seen(net.imds_log) == 0
 
 
-async def test_stopped_agent_fails_closed(net):
+async def test_stopped_agent_fails_closed(net: Net) -> None:
     """While no agent listens pods are refused at once, and IMDS sees nothing."""
     agent = net.start_agent()
     await installed(net)
@@ -53,23 +53,17 @@ async def test_stopped_agent_fails_closed(net):
     assert net.seen(net.imds_log) == 0
 
 
-async def test_connection_opened_before_does_not_leak(net, kept):
+async def test_connection_opened_before_does_not_leak(net: Net, kept: subprocess.Popen[str]) -> None:
     """A kept-alive connection from before the rules gets nothing from IMDS any more."""
-
-    def say() -> str:
-        kept.stdin.write("hello\n")
-        kept.stdin.flush()
-        return kept.stdout.readline().strip()
-
-    assert say() == f"imds {net.pod_ip}"
+    assert say_on(kept) == f"imds {net.pod_ip}"
     net.start_agent()
     await installed(net)
-    assert say() in {"ConnectionResetError", "BrokenPipeError", "timeout", "closed"}
+    assert say_on(kept) in {"ConnectionResetError", "BrokenPipeError", "timeout", "closed"}
     assert net.seen(net.imds_log) == 1
     assert net.ask(net.pod) == f"agent {net.pod_ip}"
 
 
-async def test_untracked_packets_do_not_leak(net):
+async def test_untracked_packets_do_not_leak(net: Net) -> None:
     """The guard does not rest on connection tracking: packets that escape it, and NAT, are refused."""
     net.start_agent()
     await installed(net)
@@ -81,7 +75,7 @@ async def test_untracked_packets_do_not_leak(net):
     assert net.seen(net.imds_log) == 0
 
 
-async def test_agent_port_is_closed_to_everything_else(net):
+async def test_agent_port_is_closed_to_everything_else(net: Net) -> None:
     """Neither a pod nor another machine reaches the agent's port directly; the node's own loopback does."""
     net.start_agent()
     await installed(net)
@@ -91,7 +85,7 @@ async def test_agent_port_is_closed_to_everything_else(net):
     assert net.seen(net.agent_log) == 1
 
 
-async def test_other_ports_of_the_metadata_address_are_dropped(net):
+async def test_other_ports_of_the_metadata_address_are_dropped(net: Net) -> None:
     """Only port 80 is redirected; nothing else that a pod sends there is forwarded."""
     net.serve(net.fabric, "other", IMDS, 8080, net.imds_log)
     net.start_agent()
@@ -100,7 +94,7 @@ async def test_other_ports_of_the_metadata_address_are_dropped(net):
     assert net.seen(net.imds_log) == 0
 
 
-async def test_uninstall_restores(net):
+async def test_uninstall_restores(net: Net) -> None:
     """Removal leaves no table behind, and the pod reaches IMDS as before; doing it twice is no error."""
     net.start_agent()
     await installed(net)
@@ -111,7 +105,7 @@ async def test_uninstall_restores(net):
 
 
 @pytest.mark.parametrize("table", [GUARD, REDIRECT])
-async def test_tampering_is_seen_and_repaired(net, table):
+async def test_tampering_is_seen_and_repaired(net: Net, table: str) -> None:
     """A removed table, a flushed one, and one with a foreign rule are found and put back; all else is left alone."""
     net.start_agent()
     nft = await installed(net)
@@ -126,7 +120,7 @@ async def test_tampering_is_seen_and_repaired(net, table):
     assert "foreign" in await net.nft(("list", "tables"), "")
 
 
-async def test_counters_are_no_change(net):
+async def test_counters_are_no_change(net: Net) -> None:
     """Traffic through the rules does not look like tampering."""
     nft = await installed(net)
     assert net.ask(net.pod) == "ConnectionRefusedError"
@@ -134,7 +128,7 @@ async def test_counters_are_no_change(net):
     assert await nft.changed() == []
 
 
-async def test_service_on_the_metadata_address_does_not_catch_the_node(net):
+async def test_service_on_the_metadata_address_does_not_catch_the_node(net: Net) -> None:
     """A Service with externalIP 169.254.169.254 (DNAT at -100) catches neither pods nor the agent's own calls."""
     net.serve(net.fabric, "attacker", "10.240.0.1", 8081, net.folder / "attacker.log")
     net.start_agent()
@@ -150,18 +144,18 @@ async def test_service_on_the_metadata_address_does_not_catch_the_node(net):
     assert net.ask(net.node) == f"imds {NODE_IP}"
 
 
-async def test_spoofed_source_is_dropped(net):
+async def test_spoofed_source_is_dropped(net: Net) -> None:
     """A packet whose source belongs to another interface never reaches the agent."""
     if net.variant == "bridge":
-        subprocess.run(["ip", "-n", net.node, "route", "add", "10.244.9.9/32", "dev", "eth0"], check=True)
+        ip("-n", net.node, "route", "add", "10.244.9.9/32", "dev", "eth0")
     net.start_agent()
     await installed(net)
-    subprocess.run(["ip", "-n", net.pod, "addr", "add", "10.244.9.9/32", "dev", "lo"], check=True)
+    ip("-n", net.pod, "addr", "add", "10.244.9.9/32", "dev", "lo")
     assert net.ask(net.pod, source="10.244.9.9") == "timeout"
     assert net.seen(net.agent_log) == 0
 
 
-async def test_bridged_uplink_is_guarded(uplink):
+async def test_bridged_uplink_is_guarded(uplink: Net) -> None:
     """Packets that a bridge carries past the node's IP layer are dropped by the bridge's guard."""
     assert uplink.ask(uplink.pod) == f"imds {uplink.pod_ip}"
     await installed(uplink)
@@ -169,21 +163,16 @@ async def test_bridged_uplink_is_guarded(uplink):
     assert uplink.seen(uplink.imds_log) == 1
 
 
-async def test_conntrack_entries_are_forgotten(net, kept):
+async def test_conntrack_entries_are_forgotten(net: Net, kept: subprocess.Popen[str]) -> None:
     """The entries of connections to IMDS are deleted, and only they."""
     await net.nft(
         ("-f", "-"), "table ip track { chain c { type filter hook forward priority 0; ct state new accept; }; }"
     )
-    kept.stdin.write("hello\n")
-    kept.stdin.flush()
-    assert kept.stdout.readline()
-    code = "from podidentity.nmi.datapath.conntrack import forget; print(forget('169.254.169.254', 80))"
-    command = ["ip", "netns", "exec", net.node, sys.executable, "-c", code]
-    counts = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() for _ in range(2)]
-    assert counts == ["1", "0"]
+    assert say_on(kept) == f"imds {net.pod_ip}"
+    assert [net.forget() for _ in range(2)] == [1, 0]
 
 
-async def test_refusal_of_nft_is_one_line(net):
+async def test_refusal_of_nft_is_one_line(net: Net) -> None:
     """What nft refuses is told in its own first line."""
     with pytest.raises(NftFailed, match="syntax error"):
         await net.nft(("-f", "-"), "table nonsense nonsense")

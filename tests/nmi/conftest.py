@@ -7,8 +7,9 @@ import base64
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import pytest
 
@@ -27,7 +28,7 @@ from podidentity.api.identity import (
     AzurePodIdentityExceptionSpec,
     SecretReference,
 )
-from podidentity.api.meta import ObjectMeta, OwnerReference
+from podidentity.api.meta import KubeObject, ObjectMeta, OwnerReference
 from podidentity.azure.errors import TokenError
 from podidentity.azure.imds import ImdsResponse, ImdsToken
 from podidentity.config.nmi import NmiSettings, nmi_settings
@@ -39,6 +40,7 @@ from podidentity.nmi.connection import Limits
 from podidentity.telemetry.logging import configure_logging, get_logger
 from podidentity.telemetry.metrics import Metrics
 
+T = TypeVar("T", bound=KubeObject)
 NODE = "node-0"
 VAULT = "https://vault.azure.net"
 
@@ -299,6 +301,13 @@ class Bench:
         self.app: App = build_app(settings, deps, addresses=["10.9.9.9"], limits=limits)
         self.app.synced.set()
         self.port = 0
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def stop(self) -> None:
+        """End the server and wait for its end."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks)
 
     def put_pod(self, *pods: Pod) -> None:
         """Let the watch tell of pods."""
@@ -322,7 +331,7 @@ class Bench:
                 self.app.cluster.on_assigned(change)
 
     @staticmethod
-    def _apply(store: Store, item: object) -> Change | None:
+    def _apply(store: Store[T], item: T) -> Change[T] | None:
         return store.apply(WatchEvent("MODIFIED", item, "9", item.key))
 
     async def connect(self, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -352,6 +361,17 @@ class Bench:
         return await self.get(target, source)
 
 
+Start = Callable[..., Awaitable[Bench]]
+"""Starts a bench with these flags; ``limits`` and ``clock`` by keyword."""
+
+
+async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)
+
+
 @pytest.fixture
 def make() -> type[Make]:
     """Return the maker of objects."""
@@ -359,9 +379,8 @@ def make() -> type[Make]:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., object]]:
-    """Return a function that starts a bench: ``await start("--flag=...", limits=Limits(...))``."""
-    tasks: list[asyncio.Task[None]] = []
+async def start() -> AsyncIterator[Start]:
+    """Give a function that starts benches, all ended after the test."""
     benches: list[Bench] = []
 
     async def begin(*flags: str, limits: Limits | None = None, clock: Clock | None = None) -> Bench:
@@ -370,16 +389,13 @@ async def start() -> AsyncIterator[Callable[..., object]]:
         sock = socket.create_server(("127.0.0.1", 0))
         bench.port = sock.getsockname()[1]
         listening = asyncio.Event()
-        tasks.append(asyncio.create_task(bench.app.server.serve([sock], ready=listening.set)))
-        tasks.append(asyncio.create_task(bench.app.tokens.run()))
+        bench.tasks.append(asyncio.create_task(bench.app.server.serve([sock], ready=listening.set)))
+        bench.tasks.append(asyncio.create_task(bench.app.tokens.run()))
         await listening.wait()
         benches.append(bench)
         return bench
 
     yield begin
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
     for bench in benches:
+        await bench.stop()
         await bench.app.flights.close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.nmi.conftest import Bench, Make, Start
 
 T = "/metadata/identity/oauth2/token"
 Q = "?api-version=2018-02-01&resource=https://vault.azure.net"
 GOOD = "Host: 169.254.169.254\r\nMetadata: true\r\n"
 
 TARGETS = [
-    # (target, status)
     ("/metadata/identity%2foauth2/token" + Q, 400),
     ("/metadata/identity%2Foauth2%2Ftoken" + Q, 400),
     ("/metad%61ta/identity/oauth2/token" + Q, 400),
@@ -104,7 +104,6 @@ TARGETS = [
 ]
 
 HEADERS = [
-    # (headers, status, part of the description)
     ("Host: 169.254.169.254\r\n", 400, "Required metadata header not specified"),
     ("Host: 169.254.169.254\r\nMetadata: True\r\n", 400, "Required metadata header not specified"),
     ("Host: 169.254.169.254\r\nMetadata: TRUE\r\n", 400, "Required metadata header not specified"),
@@ -140,14 +139,14 @@ HEADERS = [
 METHODS = ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "HEAD", "PROPFIND"]
 
 
-def prepare(bench, make) -> None:
+def prepare(bench: Bench, make: type[Make]) -> None:
     """Make the caller a pod that would get a token if it asked properly."""
     pod = make.pod(ip="127.0.0.1")
     bench.put_pod(pod)
     bench.put_assigned(make.assigned(pod))
 
 
-async def test_no_hostile_target_gets_a_token_or_is_forwarded(start, make):
+async def test_no_hostile_target_gets_a_token_or_is_forwarded(start: Start, make: type[Make]) -> None:
     """An entitled pod gets neither token nor IMDS document through any target outside the allow-list."""
     bench = await start()
     prepare(bench, make)
@@ -163,7 +162,7 @@ async def test_no_hostile_target_gets_a_token_or_is_forwarded(start, make):
     assert bench.imds.forwarded == []
 
 
-async def test_no_hostile_header_gets_a_token(start, make):
+async def test_no_hostile_header_gets_a_token(start: Start, make: type[Make]) -> None:
     """An entitled pod gets no token with headers that IMDS, or any sane server, refuses."""
     bench = await start()
     prepare(bench, make)
@@ -178,7 +177,7 @@ async def test_no_hostile_header_gets_a_token(start, make):
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_only_get_is_served(start, make, method):
+async def test_only_get_is_served(start: Start, make: type[Make], method: str) -> None:
     """Any other method is answered 405 with Allow, and without a CORS header."""
     bench = await start()
     prepare(bench, make)
@@ -203,7 +202,7 @@ async def test_only_get_is_served(start, make, method):
         b"GET / HTTP/1.1\nHost: 169.254.169.254\nMetadata: true\r\n\r\n\xff",
     ],
 )
-async def test_what_is_no_http_is_answered_in_json(start, raw):
+async def test_what_is_no_http_is_answered_in_json(start: Start, raw: bytes) -> None:
     """The parser's own refusals have IMDS's shape too."""
     bench = await start()
     reply = await bench.send(raw)
@@ -215,7 +214,7 @@ async def test_what_is_no_http_is_answered_in_json(start, raw):
     "target",
     [T + Q, "/Metadata/identity/oauth2/token" + Q, "/METADATA/identity/oauth2/token" + Q, T + "/" + Q],
 )
-async def test_the_plain_forms_are_served(start, make, target):
+async def test_the_plain_forms_are_served(start: Start, make: type[Make], target: str) -> None:
     """The path itself, any case of its first segment, and one final slash get the token."""
     bench = await start()
     prepare(bench, make)
@@ -226,14 +225,14 @@ async def test_the_plain_forms_are_served(start, make, target):
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "169.254.169.254:80", "10.9.9.9:2579", "127.0.0.1:2579", "LocalHost:2579", "[::1]:2579"]
 )
-async def test_own_names_are_served(start, make, host):
+async def test_own_names_are_served(start: Start, make: type[Make], host: str) -> None:
     """Requests sent to the metadata address, the node's address or loopback by name pass the Host check."""
     bench = await start()
     prepare(bench, make)
     assert (await bench.get(T + Q, Host=host)).status == 200
 
 
-async def test_header_less_probe_is_answered_before_any_look_up(start):
+async def test_header_less_probe_is_answered_before_any_look_up(start: Start) -> None:
     """A probe without header or query, from nobody known, is answered 400 at once and asks nobody."""
     bench = await start()
     reply = await bench.send(f"GET {T} HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n".encode(), "127.9.9.9")
@@ -243,7 +242,7 @@ async def test_header_less_probe_is_answered_before_any_look_up(start):
     assert bench.api.asked == []
 
 
-async def test_unknown_path_without_header_misses_the_header_first(start):
+async def test_unknown_path_without_header_misses_the_header_first(start: Start) -> None:
     """The documented check of the original: 400 without the header, 404 with it."""
     bench = await start()
     bare = await bench.send(b"GET /doesnotexist HTTP/1.1\r\nHost: 127.0.0.1:2579\r\n\r\n")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from tests.nmi.conftest import Make, Start, until
+
 from podidentity.api.constants import STATE_CREATED
 
 
-async def test_pod_gets_the_token_of_its_identity(start, make):
+async def test_pod_gets_the_token_of_its_identity(start: Start, make: type[Make]) -> None:
     """A pod with an assigned identity gets that identity's token in IMDS's shape."""
     bench = await start()
     pod = make.pod()
@@ -25,7 +27,7 @@ async def test_pod_gets_the_token_of_its_identity(start, make):
     assert all(isinstance(value, str) for value in body.values())
 
 
-async def test_second_request_is_answered_from_cache(start, make):
+async def test_second_request_is_answered_from_cache(start: Start, make: type[Make]) -> None:
     """IMDS is asked once however many pods' requests follow, on one connection too."""
     bench = await start()
     pod = make.pod()
@@ -36,7 +38,7 @@ async def test_second_request_is_answered_from_cache(start, make):
     assert len(bench.imds.calls) == 1
 
 
-async def test_authorisation_is_evaluated_on_every_request(start, make):
+async def test_authorisation_is_evaluated_on_every_request(start: Start, make: type[Make]) -> None:
     """A cached token is not handed out once the assigned identity is being deleted."""
     bench = await start("--retry-attempts-for-created=0")
     pod = make.pod()
@@ -49,7 +51,7 @@ async def test_authorisation_is_evaluated_on_every_request(start, make):
     assert "getting assigned identities for pod team/web in CREATED state failed" in reply.json["error_description"]
 
 
-async def test_early_request_is_held_until_its_assignment(start, make):
+async def test_early_request_is_held_until_its_assignment(start: Start, make: type[Make]) -> None:
     """A request that comes before its assignment is answered the moment the assignment is there."""
     bench = await start()
     pod = make.pod()
@@ -62,10 +64,3 @@ async def test_early_request_is_held_until_its_assignment(start, make):
     bench.put_assigned(make.assigned(pod, version="2"))
     assert (await waiting).status == 200
     assert bench.app.cluster.waiters.held == 0
-
-
-async def until(condition, seconds: float = 5.0) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)

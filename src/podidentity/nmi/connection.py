@@ -160,6 +160,7 @@ class Connection(asyncio.Protocol):
         self._paused_until = _NEVER
         if self._transport is not None and not self._closing:
             self._transport.resume_reading()
+        self._next()
 
     # -- httptools' side -----------------------------------------------------------------------------------------
 
@@ -209,7 +210,7 @@ class Connection(asyncio.Protocol):
             return
         if parser.should_upgrade():
             self._refuse(_UPGRADE)
-        elif self._task is None and not self._queue:
+        elif self._task is None and not self._queue and self._paused_until == _NEVER:
             self._begin(request)
         elif len(self._queue) < self._limits.pipelined:
             self._queue.append(request)
@@ -235,7 +236,11 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._current = None
         self._answered(request, answer)
-        while self._queue and self._task is None and not self._closing:
+        self._next()
+
+    def _next(self) -> None:
+        """Take up what is lined up, while answers are wanted and read."""
+        while self._queue and self._task is None and not self._closing and self._paused_until == _NEVER:
             self._begin(self._queue.popleft())
 
     def _answered(self, request: Request, answer: Answer) -> None:
