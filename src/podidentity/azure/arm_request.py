@@ -75,6 +75,7 @@ class _Properties(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Host(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
     location: str | None = None
     identity: _Identity | None = None
     properties: _Properties | None = None
@@ -108,7 +109,7 @@ def patch_body(patch: IdentityPatch) -> bytes:
 
 
 def parse_host(body: bytes) -> HostIdentities:
-    """The answer to a GET. Raises AzureUnavailable when it is not what ARM sends."""
+    """Read the answer to a GET. Raises AzureUnavailable when it is not what ARM sends."""
     try:
         host = msgspec.json.decode(body, type=_Host)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -135,7 +135,7 @@ def credential_for(
     """The credential the configuration asks for: managed identity, else client secret.
 
     ``imds_url`` and ``authority_url`` replace the metadata address and the cloud's authority (default: the cloud's).
-    To be called in a running loop; the caller closes it. No discovery request goes to any other host.
+    The caller closes it. Raises TokenError for a tenant that cannot be one. No discovery goes to other hosts.
     """
     from podidentity.azure.sdk import managed_identity, service_principal  # noqa: PLC0415 - azure-identity: 1 s import
 

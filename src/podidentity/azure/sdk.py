@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -26,9 +27,18 @@ class RebasedTransport(AioHttpTransport):  # type: ignore[misc]  # azure-core ex
     """azure-core's aiohttp transport; requests to one origin are sent to another one (``origin`` -> ``target``)."""
 
     def __init__(self, *, origin: str, target: str, proxies: bool, timeout: float, environ: Mapping[str, str]) -> None:
-        super().__init__(session=new_session(environ=environ, proxies=proxies, timeout=timeout), session_owner=True)
+        super().__init__(session_owner=True)
         self._origin = urlsplit(origin)
         self._target = urlsplit(target)
+        self._new_session = functools.partial(new_session, environ=environ, proxies=proxies, timeout=timeout)
+        self._made = False
+
+    async def open(self) -> None:
+        """Make the session, once, in the loop that uses it."""
+        if not self._made:
+            self.session = self._new_session()
+            self._made = True
+        await super().open()
 
     async def send(self, request: Any, **config: Any) -> Any:
         """Send ``request``, moved to the target if it is for the origin."""
