@@ -65,6 +65,7 @@ def test_yaml_file() -> None:
     [
         ({"subscriptionId": None}, 'azure.json: "subscriptionId" is missing; add it or set SUBSCRIPTION_ID'),
         ({"cloud": None}, 'azure.json: "cloud" is missing; add it or set CLOUD'),
+        ({"cloud": "a\nb"}, 'cloud "a b" is not known'),
         ({"cloud": "AzureCloudd"}, 'azure.json: "cloud": cloud "AzureCloudd" is not known; use one of AzureCloud,'),
         (
             {"useManagedIdentityExtension": False},

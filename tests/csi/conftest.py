@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,15 +18,15 @@ from podidentity.config.csi import csi_settings
 from podidentity.csi.app import Running, build_app, started
 from podidentity.csi.proto import health_pb2, provider_pb2
 
-WALKTHROUGH_OBJECTS = """\
+VERSION = "0123456789abcdef0123456789abcdef"
+WALKTHROUGH_OBJECTS = f"""\
 array:
   - |
     objectName: kvs-test01
-    objectAlias: kvs-test01            
-    objectType: secret                    
-    objectVersion: 0123456789abcdef0123456789abcdef       
+    objectAlias: kvs-test01{" " * 12}
+    objectType: secret{" " * 20}
+    objectVersion: {VERSION}{" " * 7}
 """
-VERSION = "0123456789abcdef0123456789abcdef"
 
 
 def attributes(objects: str = WALKTHROUGH_OBJECTS, **more: str | None) -> str:
@@ -54,6 +54,7 @@ class Peer:
     """A stand-in: ``handler`` answers, ``asked`` holds the requests."""
 
     handler: Callable[[web.BaseRequest], web.StreamResponse]
+    slow: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -64,7 +65,7 @@ class Peer:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             headers = {name.lower(): value for name, value in request.headers.items()}
             self.asked.append((request.raw_path, headers))
-            return self.handler(request)
+            return self.handler(request) if self.slow is None else await self.slow(request)
 
         runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
         await runner.setup()

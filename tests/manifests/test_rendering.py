@@ -135,8 +135,9 @@ def test_resource_ids_stay_text(group: str) -> None:
 )
 def test_wrong_identities(values: IdentityValues, expected: str) -> None:
     """A value that Kubernetes or Azure would refuse is refused here, naming what is wrong with it."""
-    with pytest.raises(ConfigError, match=expected):
+    with pytest.raises(ConfigError, match=expected) as caught:
         render_identity(values)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

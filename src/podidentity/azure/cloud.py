@@ -82,7 +82,8 @@ def cloud_named(name: str, environ: Mapping[str, str]) -> Cloud:
         if not path:
             raise ConfigError(f"cloud {STACK}: {STACK_FILE_VARIABLE} is not set; set it to the environment file's path")
         return cloud_from_file(path)
-    raise ConfigError(f'cloud "{name}" is not known; use one of {", ".join(_nearest_first(name))}')
+    shown = " ".join(name.split())[:80]
+    raise ConfigError(f'cloud "{shown}" is not known; use one of {", ".join(_nearest_first(name))}')
 
 
 def cloud_from_file(path: str) -> Cloud:

@@ -42,7 +42,7 @@ class TokenError(AzureError):
     """A token endpoint refused. ``status`` is 0 when the refusal was local."""
 
     def __init__(self, status: int, error: str, description: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{error}: {description}" if description else error)
+        super().__init__(" ".join((f"{error}: {description}" if description else error).split()))
         self.status = status
         self.error = error
         self.description = description

@@ -180,7 +180,7 @@ def _type_rules(kind: str, texts: dict[str, str]) -> list[str]:
     if kind not in {"secret", "key", "cert"}:
         rules.append("Invalid vaultObjectTypes. Should be secret, key, or cert")
     elif kind != "secret":
-        rules.append(f"objectType {kind} is not supported yet, only secret is for now")
+        rules.append(f"objectType {kind} is not supported yet, only secret")
     return rules
 
 
@@ -218,7 +218,7 @@ def _number_rules(texts: dict[str, str]) -> list[str]:
     if history and not _HISTORY.fullmatch(history):
         rules.append(f"invalid objectVersionHistory: {history[:80]}, should be a whole number")
     elif history and int(history) > 1:
-        rules.append("objectVersionHistory is not supported yet: one version a file for now")
+        rules.append("objectVersionHistory is not supported yet: one version a file")
     return rules
 
 

@@ -70,7 +70,7 @@ def binding_name(identity: str) -> str:
     name = _kubernetes_name("identity name", identity)
     label = f"{name}{BINDING_SUFFIX}"
     if len(label) > MAX_LABEL:
-        raise ConfigError(
+        raise _wrong(
             f'identity name "{identity}": "{label}" is {len(label)} characters, a pod label holds {MAX_LABEL}; '
             f"choose a name of at most {MAX_LABEL - len(BINDING_SUFFIX)}"
         )
@@ -81,7 +81,7 @@ def render_identity(values: IdentityValues) -> str:
     """Return the AzureIdentity, without a newline at its end. Raises ConfigError."""
     binding_name(values.name)
     if parse_identity_id(values.resource_id) is None:
-        raise ConfigError(
+        raise _wrong(
             f'resource id "{values.resource_id}": must be /subscriptions/<id>/resourceGroups/<group>/providers/'
             "Microsoft.ManagedIdentity/userAssignedIdentities/<name>"
         )
@@ -122,11 +122,11 @@ def render_secret_provider_class(values: VaultValues) -> str:
     client_id = _uuid("client id", values.client_id)
     tenant_id = _uuid("tenant id", values.tenant_id)
     if not _SECRET.fullmatch(values.secret):
-        raise ConfigError(f'secret name "{values.secret}": must be 1 to 127 letters, digits and dashes')
+        raise _wrong(f'secret name "{values.secret}": must be 1 to 127 letters, digits and dashes')
     if values.version and not _VERSION.fullmatch(values.version):
-        raise ConfigError(f'secret version "{values.version}": must be letters and digits, or empty for the latest')
+        raise _wrong(f'secret version "{values.version}": must be letters and digits, or empty for the latest')
     if not _API_VERSION.fullmatch(values.api_version):
-        raise ConfigError(f'SecretProviderClass version "{values.api_version}": must be v1 or v1alpha1')
+        raise _wrong(f'SecretProviderClass version "{values.api_version}": must be v1 or v1alpha1')
     return "\n".join(
         (
             f"apiVersion: secrets-store.csi.x-k8s.io/{values.api_version}",
@@ -159,7 +159,7 @@ def render_pod(values: PodValues) -> str:
     name = _kubernetes_name("pod name", values.name)
     vault = _vault_name(values.vault)
     if not _IMAGE.fullmatch(values.image):
-        raise ConfigError(f'image "{values.image}": is not an image reference such as registry/name:tag')
+        raise _wrong(f'image "{values.image}": is not an image reference such as registry/name:tag')
     return "\n".join(
         (
             "apiVersion: v1",
@@ -196,24 +196,29 @@ def identity_files(values: IdentityValues) -> Mapping[str, str]:
     }
 
 
+def _wrong(text: str) -> ConfigError:
+    """Return the error as one line, whatever the values hold."""
+    return ConfigError(" ".join(text.split()))
+
+
 def _kubernetes_name(what: str, name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
         better = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[: MAX_LABEL - len(BINDING_SUFFIX)].strip("-")
         hint = f', for example "{better}"' if better else ""
-        raise ConfigError(f'{what} "{name}": must be lower-case letters, digits, "-" and "." for Kubernetes{hint}')
+        raise _wrong(f'{what} "{name}": must be lower-case letters, digits, "-" and "." for Kubernetes{hint}')
     return name
 
 
 def _uuid(what: str, value: str) -> str:
     if not _UUID.fullmatch(value):
-        raise ConfigError(f'{what} "{value}": must be a UUID such as 00000000-0000-0000-0000-000000000000')
+        raise _wrong(f'{what} "{value}": must be a UUID such as 00000000-0000-0000-0000-000000000000')
     return value
 
 
 def _vault_name(vault: str) -> str:
     """Return the vault's name as a Kubernetes name: vault names are the same in any case."""
     if not _VAULT.fullmatch(vault) or len(vault) > _MAX_VAULT:
-        raise ConfigError(f'vault name "{vault}": must be 3 to 24 letters, digits and single dashes, a letter first')
+        raise _wrong(f'vault name "{vault}": must be 3 to 24 letters, digits and single dashes, a letter first')
     return vault.lower()
 
 
