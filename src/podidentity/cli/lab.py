@@ -17,6 +17,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
+from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError, UsageError
 from podidentity.kube.errors import KubeError
 from podidentity.lab import access
@@ -68,7 +69,7 @@ Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace.")]
 
 def _supported(server: ApiServer) -> None:
     if server is ApiServer.real:
-        raise UsageError("lab: --api-server: 'real' is not in this version; 'embedded' is")
+        raise UsageError("--api-server: 'real' is not in this version; 'embedded' is")
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
@@ -76,15 +77,13 @@ def _run(work: Coroutine[object, object, T]) -> T:
     try:
         return asyncio.run(work)
     except (KubeError, AzureError) as error:
-        raise ConfigError(f"lab: {error}") from None
-    except ConfigError as error:
-        raise ConfigError(f"lab: {error}") from None
+        raise ConfigError(str(error)) from None
 
 
 def _running(directory: Path) -> Layout:
     layout = Layout(directory.resolve())
     if holder(layout.lock) is None:
-        raise ConfigError(f"lab: no lab runs in {directory}; 'podidentity lab up --dir {directory}' starts one")
+        raise ConfigError(f"no lab runs in {directory}; 'podidentity lab up --dir {directory}' starts one")
     return layout
 
 
@@ -102,7 +101,7 @@ def up(  # noqa: PLR0917 - each is an option of its own
     _supported(api_server)
     wish = Wish(directory, nodes=nodes, network=network.value, port=port)
     if foreground:
-        _run(_hold(wish, ready_fd))
+        _run(until_signal(_hold(wish, ready_fd)))
         return
     words = ["--dir", str(directory), "--nodes", str(nodes), "--network", network.value, "--port", str(port)]
     _start_in_background(directory, words)
@@ -131,7 +130,7 @@ def _start_in_background(directory: Path, words: list[str]) -> None:
         os.close(write)
         said = answer.readline().strip()
     if said != "ready":
-        raise ConfigError(said or f"lab: it ended while it started; see {layout.logs / 'lab.log'}")
+        raise ConfigError(said or f"it ended while it started; see {layout.logs / 'lab.log'}")
 
 
 def _tell(ready_fd: int, word: str) -> None:
@@ -141,27 +140,23 @@ def _tell(ready_fd: int, word: str) -> None:
 
 
 async def _hold(wish: Wish, ready_fd: int) -> None:
-    """Run the lab until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Run the lab until SIGTERM or SIGINT; ``ready_fd`` (or the terminal) hears when it is ready, or why it is not."""
     try:
         async with running_lab(wish) as lab:
             if ready_fd < 0:
                 _print_ready(lab.layout)
             _tell(ready_fd, "ready")
             ready_fd = -1
-            await stop.wait()
+            await asyncio.Event().wait()
     except ConfigError as error:
-        _tell(ready_fd, f"lab: {error}")
+        _tell(ready_fd, str(error))
         raise
 
 
 def _print_ready(layout: Layout) -> None:
     spec = load_spec(layout.spec)
     if spec is None:
-        raise ConfigError(f"lab: {layout.spec} is missing")
+        raise ConfigError(f"{layout.spec} is missing")
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"The lab in {layout.root} is ready: {spec.node_count} nodes, API on https://127.0.0.1:{spec.port}.")
     console.print(f"  export KUBECONFIG={layout.kubeconfig}")
@@ -178,7 +173,7 @@ def down(
     layout = Layout(directory.resolve())
     process = holder(layout.lock)
     if process is None and not (remove and layout.spec.exists()):
-        raise ConfigError(f"lab: no lab runs in {directory}")
+        raise ConfigError(f"no lab runs in {directory}")
     if process is not None:
         os.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
@@ -293,7 +288,7 @@ def demo(
         typer.echo(json.dumps({"proved": story.proved, "claims": claims, **story.facts}, indent=2))
     story.summary()
     if not story.proved:
-        raise ConfigError("lab demo: not every claim held; the lines marked NO say which")
+        raise ConfigError("not every claim held; the lines marked NO say which")
     if console:
         console.print(
             "\n[bold]Next[/bold]\n   podidentity lab up            a lab that stays\n   podidentity lab get pods -A   look around\n   podidentity lab down          end it"

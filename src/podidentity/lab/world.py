@@ -194,7 +194,7 @@ async def run(layout: Layout, report: int) -> None:
         say(stage="network")
         _write_files(layout, spec)
         launches = [node_launch(layout, spec, node) for node in spec.nodes]
-        _build_network(launches)
+        await asyncio.to_thread(_build_network, launches)
         async with asyncio.TaskGroup() as group:
             parts = Parts(layout, group)
             say(stage="simulated Azure and Kubernetes API")
@@ -203,9 +203,16 @@ async def run(layout: Layout, report: int) -> None:
             kubelets = [Part(launch.name, tuple(node_command(launch)), launch.ready_file) for launch in launches]
             await parts.start((controllers_part(layout), *kubelets), 30)
             say(ready=True)
-    except* WorldError as errors:
-        say(failed=str(errors.exceptions[0]))
+    except BaseException as error:
+        say(failed=_reason(error, layout))
         raise
+
+
+def _reason(error: BaseException, layout: Layout) -> str:
+    """One line for the caller: a WorldError's own words, else where to look."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}; see {layout.logs}"
 
 
 def main() -> None:

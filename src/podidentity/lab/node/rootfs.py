@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -131,7 +131,8 @@ def _mount_volume(volume: VolumeMount) -> None:
 def enter_root(plan: RootPlan) -> None:
     """Build the root and make it this process's; needs a mount namespace of its own.
 
-    Mounts are made in the order of their targets' depth, so that one may lie in another. OSError names the path.
+    Mounts are made in the order of their targets' depth, so that one may lie in another. Sources are resolved while
+    the old root is in place: ``/var/run`` is a symlink to ``/run``. OSError names the path.
     """
     mount("", "/", flags=Mount.REC | Mount.PRIVATE)
     root = Path(plan.mount_point)
@@ -144,9 +145,10 @@ def enter_root(plan: RootPlan) -> None:
         bind(path, str(inside), read_only=True)
     _etc(root, plan)
     _kernel(root)
+    volumes = [replace(volume, source=os.path.realpath(volume.source)) for volume in plan.mounts]
     pivot_root(str(root), str(root / _OLD))
     os.chdir("/")
-    for volume in sorted(plan.mounts, key=lambda item: item.target.rstrip("/").count("/")):
+    for volume in sorted(volumes, key=lambda item: item.target.rstrip("/").count("/")):
         _mount_volume(volume)
     detach(f"/{_OLD}")
     Path("/", _OLD).rmdir()

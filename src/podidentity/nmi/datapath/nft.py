@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import subprocess  # noqa: S404 - nft is a program
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -27,31 +27,26 @@ async def run_nft(args: tuple[str, ...], text: str) -> str:
     Raises ConfigError when nft is not installed or may not run, NftFailed when it refuses.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            "nft",
-            *args,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["nft", *args],
+            input=text.encode(),
+            capture_output=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
         )
+    except FileNotFoundError:
+        raise ConfigError(
+            "nft is not installed, so pods cannot be kept off the metadata endpoint; add nftables"
+        ) from None
     except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise ConfigError(
-                "nft is not installed, so pods cannot be kept off the metadata endpoint; add nftables"
-            ) from (error)
         raise ConfigError(f"nft cannot be run: {error.strerror}") from error
-    try:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            out, err = await process.communicate(text.encode())
-    except BaseException:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        raise
-    if process.returncode != 0:
-        lines = err.decode(errors="replace").strip().splitlines()
-        raise NftFailed(lines[0] if lines else f"nft ended with {process.returncode}")
-    return out.decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        raise NftFailed(f"nft did not end within {_TIMEOUT_SECONDS} seconds") from None
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise NftFailed(lines[0] if lines else f"nft ended with {done.returncode}")
+    return done.stdout.decode(errors="replace")
 
 
 class Nft:
