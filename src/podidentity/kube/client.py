@@ -326,6 +326,8 @@ def _pause(request: Request, error: KubeError, attempt: int, rng: random.Random)
         if told is not None and error.code in _REFUSALS:
             return told if told <= RETRY_AFTER_LIMIT else None
         transient = request.reads and (error.code == _TOO_MANY or error.code >= _SERVER_ERROR)
+    elif isinstance(error.__cause__, aiohttp.ClientConnectorCertificateError):
+        transient = False  # the same certificate will be there in a second
     else:
         transient = isinstance(error, KubeUnavailable) and (request.reads or not error.sent)
     return _BACKOFF.delay(attempt - 1, rng) if transient else None

@@ -30,6 +30,7 @@ IDLE_DEADLINE: Final = 90.0
 """Seconds of silence after which a watch is opened anew; the API sends a bookmark about every minute."""
 
 _BACKOFF: Final = Backoff(initial=0.5, factor=2.0, maximum=30.0, jitter=0.2)
+_BACKOFF_STEPS: Final = 16
 _HEALTHY: Final = 5.0
 """A watch that lasted this long, in seconds, was no failure to connect."""
 
@@ -85,6 +86,7 @@ class Reflector(Generic[T]):
         """List and watch until cancelled."""
         while True:
             started = self._clock.monotonic()
+            told = 0.0
             try:
                 if not self._version:
                     await self._list()
@@ -95,14 +97,24 @@ class Reflector(Generic[T]):
             except WatchSilent:
                 self._log.v(4).info("the watch was silent, opening it anew")
             except KubeError as error:
-                self._report(error)
-                if self._failures + 1 >= _RELIST_AFTER:
-                    self._version = ""
-            if self._clock.monotonic() - started >= _HEALTHY:
+                told = self._trouble(error)
+            if self._clock.monotonic() - started >= _HEALTHY and not told:
                 self._failures = 0
                 continue
-            await asyncio.sleep(_BACKOFF.delay(min(self._failures, 16), self._rng))
+            pause = _BACKOFF.delay(min(self._failures, _BACKOFF_STEPS), self._rng)
+            await asyncio.sleep(max(pause, min(told, _BACKOFF.maximum)))
             self._failures += 1
+
+    def _trouble(self, error: KubeError) -> float:
+        """Log each kind of failure once until the watch works again; give the API's ``Retry-After`` in seconds or 0."""
+        code = error.code if isinstance(error, ApiError) else ""
+        kind = f"{type(error).__name__} {code}"
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._log.warning("cannot watch, trying again", error=str(error), synced=self.synced.is_set())
+        if self._failures + 1 >= _RELIST_AFTER:
+            self._version = ""
+        return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
 
     async def _list(self) -> None:
         found = await self._client.list(
@@ -159,13 +171,6 @@ class Reflector(Generic[T]):
         if self._reported:
             self._reported.clear()
             self._log.info("watching again")
-
-    def _report(self, error: KubeError) -> None:
-        """Log each kind of failure once until the watch works again."""
-        kind = f"{type(error).__name__} {error.code}" if isinstance(error, ApiError) else type(error).__name__
-        if kind not in self._reported:
-            self._reported.add(kind)
-            self._log.warning("cannot watch, trying again", error=str(error), synced=self.synced.is_set())
 
     def _unreadable(self, problem: str) -> None:
         if problem not in self._reported:

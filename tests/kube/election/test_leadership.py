@@ -292,7 +292,7 @@ async def test_lead_returns_and_raises(api: MemoryApi, candidate: MakeCandidate)
     assert one.transitions == [True, False, True, False]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 async def test_never_two_writers(api: MemoryApi, candidate: MakeCandidate, seed: int) -> None:
     """Three candidates with hangs, failures and restarts at random: no two ever write at the same time."""
     rng = random.Random(seed)
@@ -301,7 +301,7 @@ async def test_never_two_writers(api: MemoryApi, candidate: MakeCandidate, seed:
     for one in group:
         one.start()
     both = 0
-    for _ in range(400):
+    for _ in range(300):
         await asyncio.sleep(rng.choice((0.3, 1, 3)))
         both = max(both, sum(one.leadership.may_write() for one in group))
         roll, name = rng.random(), rng.choice(names)
