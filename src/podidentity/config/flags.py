@@ -133,19 +133,19 @@ class Table:
         self.command = command
         self.flags = {flag.name: flag for flag in flags}
 
-    def find(self, name: str, shown: str) -> Flag[Any]:
+    def find(self, name: str, shown: str, like: str = "") -> Flag[Any]:
         """Give the flag of that name.
 
         HelpRequested for ``h`` and ``help`` unless they are flags; UsageError, with the nearest name, when unknown.
-        ``shown``: how it was written, with dashes.
+        ``shown``: how it was written, with dashes; ``like``: the word to find a near name for, if not ``name``.
         """
         flag = self.flags.get(name)
         if flag is not None:
             return flag
         if name in {"h", "help"}:
             raise HelpRequested(self.usage())
-        near = nearest(name, self.flags)
-        raise UsageError(f"unknown flag {shown}; {f'did you mean --{near}?' if near else 'see --help'}")
+        near = nearest(like or name, self.flags)
+        raise UsageError(f"unknown flag {shown}; {f'did you mean {_dashed(near)}?' if near else 'see --help'}")
 
     def usage(self) -> str:
         """Give the usage text, sorted by name; flags without help come together at the end."""

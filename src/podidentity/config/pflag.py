@@ -57,7 +57,8 @@ class _Reader:
             raise UsageError(f"unknown flag -{word}; did you mean --{word}?")
         while letters:
             name, letters = letters[0], letters[1:]
-            flag = self.table.find(name, f"-{name} in {argument}" if len(word) > 1 else f"-{name}")
+            first = len(letters) + len(name) == len(argument) - 1
+            flag = self.table.find(name, f"-{word}" if first else f"-{name} in -{word}", word if first else "")
             if letters.startswith("="):
                 self.values[name] = flag.read(letters[1:])
                 return

@@ -77,7 +77,7 @@ def above_zero(value: float) -> str:
 
 def at_least(lowest: N) -> Callable[[N], str]:
     """Give a check for a number."""
-    return lambda value: "" if value >= lowest else f"must be at least {lowest}"
+    return lambda value: "" if value >= lowest else f"must be at least {lowest:g}"
 
 
 def one_of(*words: str) -> Callable[[str], str]:
