@@ -15,7 +15,7 @@ CHUNK = 256 * 1024
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copy until the end, then pass the end on."""
-    with contextlib.suppress(ConnectionError, TimeoutError):
+    with contextlib.suppress(OSError):  # either end may close at any time, also while its end is passed on
         while chunk := await reader.read(CHUNK):
             writer.write(chunk)
             await writer.drain()
@@ -36,7 +36,7 @@ async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ta
     finally:
         for end in (writer, far_writer):
             end.close()
-            with contextlib.suppress(ConnectionError, TimeoutError):
+            with contextlib.suppress(OSError):
                 await end.wait_closed()
 
 
@@ -61,12 +61,10 @@ async def forwarding(listener: socket.socket, target: Path) -> AsyncIterator[Non
     """Splice every connection accepted on ``listener`` to the Unix socket ``target`` while the block runs."""
     connections: set[asyncio.Task[None]] = set()
 
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            connections.add(task)
-            task.add_done_callback(connections.discard)
-        await _splice(reader, writer, target)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(_splice(reader, writer, target))
+        connections.add(task)
+        task.add_done_callback(connections.discard)
 
     server = await asyncio.start_server(accept, sock=listener)
     try:

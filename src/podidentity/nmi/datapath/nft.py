@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess  # noqa: S404 - nft is a program
+import subprocess
 from collections.abc import Awaitable, Callable
 from typing import Final
 
