@@ -96,6 +96,22 @@ async def spawn(job: Container | Exec, streams: Streams) -> asyncio.subprocess.P
     return process
 
 
+async def ended(pid: int) -> None:
+    """Wait for the end of a child process, though what it started may live on and hold its pipes."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    over = asyncio.Event()
+    loop.add_reader(fd, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
 def _mount_namespace(pid: int | str) -> str:
     """Identifies a container: none of its processes shares this with any other; empty when it is gone."""
     with suppress(OSError):
@@ -144,8 +160,9 @@ class RunningContainer:
 
     async def wait(self) -> int:
         """The exit code, negative for a signal; everything the container started is gone then, its log complete."""
-        code = await self._process.wait()
+        await ended(self.pid)
         await asyncio.to_thread(_kill_all, self._namespace)
+        code = await self._process.wait()
         await asyncio.gather(*self._pumps)
         self.log.close()
         return code
@@ -156,10 +173,10 @@ class RunningContainer:
             self._process.terminate()
         try:
             async with asyncio.timeout(grace):
-                await self._process.wait()
+                await ended(self.pid)
         except TimeoutError:
             self.kill()
-            await self._process.wait()
+            await ended(self.pid)
 
     def kill(self) -> None:
         """SIGKILL to the first process; the others follow in ``wait``."""

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from aiohttp import WSMsgType, web
 
-from podidentity.lab.node.containers import StartError, Streams, spawn
+from podidentity.lab.node.containers import StartError, Streams, ended, spawn
 from podidentity.lab.node.shim import Exec
 
 PROTOCOL: Final = "v5.channel.k8s.io"
@@ -131,6 +131,13 @@ async def _listen(socket: web.WebSocketResponse, target: _Input) -> None:
                 target.resize(json.loads(data))
 
 
+async def _exit_code(process: asyncio.subprocess.Process) -> int:
+    """The code of a process that has ended; its pipes may still be held by what it left running."""
+    while process.returncode is None:
+        await asyncio.sleep(0)
+    return process.returncode
+
+
 async def _run(
     socket: web.WebSocketResponse,
     process: asyncio.subprocess.Process,
@@ -141,15 +148,16 @@ async def _run(
     async with asyncio.TaskGroup() as tasks:
         listening = tasks.create_task(_listen(socket, target))
         copying = [tasks.create_task(_copy(socket, channel, reader)) for channel, reader in readers]
-        ended = tasks.create_task(process.wait())
-        await asyncio.wait({listening, ended}, return_when=asyncio.FIRST_COMPLETED)
-        if not ended.done():
+        ending = tasks.create_task(ended(process.pid))
+        await asyncio.wait({listening, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
             process.kill()
+        await ending
         if copying:
             await asyncio.wait(copying, timeout=_DRAIN)
         for task in (listening, *copying):
             task.cancel()
-    return None if socket.closed else process.returncode
+    return None if socket.closed else await _exit_code(process)
 
 
 async def _run_with_pipes(socket: web.WebSocketResponse, job: Exec, wanted: ExecRequest) -> int | None:

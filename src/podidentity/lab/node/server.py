@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
@@ -138,9 +138,10 @@ class KubeletServer:
             return log
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
-        async for chunk in log.read(query):
-            await response.write(chunk)
-        await response.write_eof()
+        with suppress(ConnectionError):
+            async for chunk in log.read(query):
+                await response.write(chunk)
+            await response.write_eof()
         return response
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,35 @@
+"""Fixtures of the kubelet's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bench import Cluster, bench, cluster  # noqa: E402 - found through the line above
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One world for all tests of this folder."""
+    with bench(tmp_path_factory.mktemp("world")) as folder:
+
+        async def prepare() -> None:
+            async with cluster(folder) as found:
+                path = "/api/v1/namespaces/default/serviceaccounts"
+                await found.create(path, apiVersion="v1", kind="ServiceAccount", metadata={"name": "default"})
+
+        asyncio.run(prepare())
+        yield folder
+
+
+@pytest.fixture
+async def lab(world: Path) -> AsyncIterator[Cluster]:
+    """The world's API."""
+    async with cluster(world) as found:
+        yield found
