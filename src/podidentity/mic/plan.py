@@ -103,7 +103,8 @@ class HostView:
     ``known`` is the last answer about the host; ``fresh``: it may be acted upon; ``patching``: a PATCH is in flight,
     ``known`` is from before it. ``gone``: ARM has no such host. ``blind``: the host cannot be read at present.
     ``blocked``: identity -> why it is left alone for a while. ``due``: deleted records whose linger has passed.
-    ``immutable``: folded client ids that are never removed.
+    ``orphans``: identities we attached that no record stands for any more. ``immutable``: folded client ids that are
+    never removed.
     """
 
     host: HostId | None
@@ -116,6 +117,7 @@ class HostView:
     blind: bool = False
     blocked: Mapping[str, str] = field(default_factory=dict)
     due: frozenset[str] = frozenset()
+    orphans: frozenset[str] = frozenset()
     immutable: frozenset[str] = frozenset()
 
 
@@ -211,10 +213,13 @@ class _Planner:
             self.settled.append(item.key)
 
     def missing(self) -> None:
-        """Collect the identities that records promise and the host lacks, lost ones included."""
+        """Collect what records promise and the host lacks, and what no record stands for any more."""
         view = self.view
+        orphans = view.orphans - set(view.blocked)
         if view.known is None or not view.fresh or view.patching:
+            self.look = self.look or bool(orphans)
             return
+        self.remove |= {key for key in orphans if key in view.known.user_assigned}
         absent = {
             key
             for key, facts in view.facts.items()
