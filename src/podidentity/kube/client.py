@@ -23,8 +23,6 @@ from podidentity.kube.transport import TlsFiles, connector
 from podidentity.kube.watch import MAX_LINE, LineSplitter, decode_event
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from podidentity.api.resources import Resource
     from podidentity.kube.store import WatchEvent
     from podidentity.kube.target import KubeSettings
@@ -94,9 +92,7 @@ class KubeClient:
         )
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close all connections."""
         session, self._session = self._session, None
         if session is not None:

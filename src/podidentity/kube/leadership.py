@@ -171,7 +171,7 @@ class Leadership:
         self._on_transition = on_transition
         lease = Lock(client, LEASE_FORM, settings, self._clock)
         self._locks: tuple[Lock[Endpoints] | Lock[Lease], ...] = (lease,)
-        if settings.lock == BOTH:
+        if settings.lock != LEASES_ONLY:  # in doubt both: an original may be running
             self._locks = (Lock(client, ENDPOINTS_FORM, settings, self._clock), lease)
         self._leading = False
         self._reported: set[str] = set()
