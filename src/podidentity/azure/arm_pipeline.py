@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT: Final = 10.0
 READ_TIMEOUT: Final = 60.0
 EXCHANGE_TIMEOUT: Final = 120.0
-CHUNK: Final = 64 * 1024
 
 
 class ArmPipeline:

@@ -39,13 +39,20 @@ def tls_context(environ: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def new_session(
-    *, environ: Mapping[str, str] | None = None, proxies: bool, timeout: float, connect_timeout: float = 10.0
+    *,
+    environ: Mapping[str, str] | None = None,
+    proxies: bool,
+    timeout: float,
+    connect_timeout: float = 10.0,
+    tls: bool = True,
 ) -> aiohttp.ClientSession:
     """A session without cookies and without decompression; must be made in a running loop.
 
-    ``proxies``: whether ``HTTPS_PROXY`` and its kin count. Times are seconds: ``timeout`` for a whole exchange.
+    ``tls`` False: for plain HTTP only, no CA bundle is read. ``proxies``: whether ``HTTPS_PROXY`` and its kin count.
+    Times are seconds: ``timeout`` for a whole exchange.
     """
-    connector = aiohttp.TCPConnector(ssl=tls_context(os.environ if environ is None else environ), limit=0)
+    trust: ssl.SSLContext | bool = tls_context(os.environ if environ is None else environ) if tls else True
+    connector = aiohttp.TCPConnector(ssl=trust, limit=0)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

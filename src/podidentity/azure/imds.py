@@ -130,7 +130,11 @@ class ImdsClient:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         if self._session is None:
             self._session = new_session(
-                environ=self._environ, proxies=False, timeout=self._timeout, connect_timeout=min(5.0, self._timeout)
+                environ=self._environ,
+                proxies=False,
+                timeout=self._timeout,
+                connect_timeout=min(5.0, self._timeout),
+                tls=False,
             )
         try:
             async with self._session.request(

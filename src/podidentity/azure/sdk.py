@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,6 +24,10 @@ IMDS_TIMEOUT: Final = 10.0
 AUTHORITY_TIMEOUT: Final = 30.0
 
 
+# The library's warnings would go to stderr raw; what they tell is in the errors it raises.
+logging.getLogger("azure").addHandler(logging.NullHandler())
+
+
 class RebasedTransport(AioHttpTransport):  # type: ignore[misc]  # azure-core exports it lazily, untyped
     """azure-core's aiohttp transport; requests to one origin are sent to another one (``origin`` -> ``target``)."""
 
@@ -30,7 +35,9 @@ class RebasedTransport(AioHttpTransport):  # type: ignore[misc]  # azure-core ex
         super().__init__(session_owner=True)
         self._origin = urlsplit(origin)
         self._target = urlsplit(target)
-        self._new_session = functools.partial(new_session, environ=environ, proxies=proxies, timeout=timeout)
+        self._new_session = functools.partial(
+            new_session, environ=environ, proxies=proxies, timeout=timeout, tls=self._target.scheme == "https"
+        )
         self._made = False
 
     async def open(self) -> None:

@@ -82,7 +82,7 @@ class NmiClient:
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
             self._session = new_session(
-                environ=self._environ, proxies=False, timeout=self._timeout, connect_timeout=5.0
+                environ=self._environ, proxies=False, timeout=self._timeout, connect_timeout=5.0, tls=False
             )
         attempt = 0
         while True:
