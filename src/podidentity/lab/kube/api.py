@@ -42,7 +42,9 @@ class Api:
         self._authenticator = Authenticator(self.store, signer, config.tokens)
         self._authorizer = Authorizer(self.store)
         self.proxy = KubeletProxy(self.store, config.kubelets)
-        self.streams = Streams(self.store, bookmark_interval=config.bookmark_interval, timeout=config.watch_timeout)
+        self.streams = Streams(
+            self.store, bookmark_interval=config.bookmark_interval, timeout=config.watch_timeout, now=config.now
+        )
         self._resources = Resources(
             store=self.store,
             rest=self.rest,

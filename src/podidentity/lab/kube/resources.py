@@ -18,6 +18,7 @@ from podidentity.lab.kube.rest import DeleteOptions, Outcome, Rest, WriteOptions
 from podidentity.lab.kube.reviews import Reviews
 from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.streams import Streams
+from podidentity.lab.kube.tables import Tables, negotiate
 from podidentity.lab.kube.target import Target
 from podidentity.lab.kube.users import User
 from podidentity.lab.kube.watching import prefix
@@ -55,18 +56,21 @@ class Resources:
         if target.verb == "watch":
             return await self._streams.watch(request, kind, target)
         if target.verb in {"get", "list"}:
-            return self._read(kind, target, request.query)
+            return self._read(request, kind, target)
         raw = await request.read()
         if target.verb in {"delete", "deletecollection"}:
             return self._delete(kind, target, request, raw)
         return self._write(kind, target, request, raw)
 
-    def _read(self, kind: Kind, target: Target, query: Mapping[str, str]) -> web.StreamResponse:
+    def _read(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
+        table = Tables(kind, request.query, self._now) if negotiate(request.headers.get("Accept", "")) else None
         if target.verb == "get":
             stored = self._rest.get(kind, target.home(kind), target.name)
-            return web.Response(body=prefix(kind) + stored.body[1:], content_type=JSON)
-        page = reading.list_page(self._store, kind, target, query)
-        return web.Response(body=reading.list_body(kind, page), content_type=JSON)
+            body = table.single(stored) if table else prefix(kind) + stored.body[1:]
+        else:
+            page = reading.list_page(self._store, kind, target, request.query)
+            body = table.page(page) if table else reading.list_body(kind, page)
+        return web.Response(body=body, content_type=JSON)
 
     async def _subresource(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         match target.subresource, target.verb:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
@@ -13,6 +13,7 @@ from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import encode
 from podidentity.lab.kube.store import Store
+from podidentity.lab.kube.tables import Tables, negotiate
 from podidentity.lab.kube.target import Target, flag
 from podidentity.lab.kube.watching import Form, Json, Watch, event
 
@@ -20,12 +21,13 @@ _EXPIRED = 410
 
 
 class Streams:
-    """Every open watch. ``bookmark_interval`` and ``timeout`` (when the client names none) are seconds."""
+    """Every open watch. ``bookmark_interval`` and ``timeout`` (when the client names none) are seconds, ``now`` those since the epoch."""
 
-    def __init__(self, store: Store, *, bookmark_interval: float, timeout: float) -> None:
+    def __init__(self, store: Store, *, bookmark_interval: float, timeout: float, now: Callable[[], float]) -> None:
         self._store = store
         self._bookmark_interval = bookmark_interval
         self._timeout = timeout
+        self._now = now
         self._open: set[Watch] = set()
 
     def end(self) -> None:
@@ -36,7 +38,8 @@ class Streams:
     async def watch(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         """Answer a watch; returns when it has ended."""
         query = request.query
-        form: Form = Json(kind)
+        table = negotiate(request.headers.get("Accept", ""))
+        form: Form = Tables(kind, query, self._now) if table else Json(kind)
         watch = Watch(self._store, kind, form, reading.selection(kind, target, query))
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()

@@ -25,7 +25,7 @@ class Form(Protocol):
     def first(self, stored: Stored) -> bytes:
         """The object inside a watch's first event."""
 
-    def object(self, stored: Stored) -> bytes:
+    def later(self, stored: Stored) -> bytes:
         """The object inside a later event."""
 
 
@@ -36,11 +36,13 @@ class Json:
         self.key: Hashable = ("json", kind.api_version)
         self._prefix = prefix(kind)
 
-    def object(self, stored: Stored) -> bytes:
+    def later(self, stored: Stored) -> bytes:
         """The object with apiVersion and kind."""
         return self._prefix + stored.body[1:]
 
-    first = object
+    def first(self, stored: Stored) -> bytes:
+        """The same: every event stands for itself."""
+        return self.later(stored)
 
 
 def prefix(kind: Kind) -> bytes:
@@ -124,10 +126,10 @@ class Watch:
         if not self._started:
             line = event(type_, self._form.first(stored))
         elif change is None:
-            line = event(type_, self._form.object(stored))
+            line = event(type_, self._form.later(stored))
         else:
             key = (type_, self._form.key)
-            line = change.encoded.get(key) or event(type_, self._form.object(stored))
+            line = change.encoded.get(key) or event(type_, self._form.later(stored))
             change.encoded[key] = line
         self._started = True
         self._waiting.append(line)
