@@ -1,125 +1,121 @@
-"""Strategic merge patch (pure)."""
+"""Strategic merge patch: maps merge, lists merge by the keys their types declare (pure)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from podidentity.lab.kube.errors import bad_request
 from podidentity.lab.kube.objects import Obj
+from podidentity.lab.kube.types import Field, type_of
 
-_KEYS: Final[Mapping[str, str]] = {
-    "containers": "name",
-    "initContainers": "name",
-    "ephemeralContainers": "name",
-    "volumes": "name",
-    "imagePullSecrets": "name",
-    "env": "name",
-    "volumeMounts": "mountPath",
-    "volumeDevices": "devicePath",
-    "hostAliases": "ip",
-    "conditions": "type",
-    "addresses": "type",
-    "ownerReferences": "uid",
-    "secrets": "name",
-    "podIPs": "ip",
-    "hostIPs": "ip",
-}
-_PRIMITIVE: Final = frozenset(["finalizers", "podCIDRs"])
-_ORDER, _DELETE_FROM, _RETAIN, _PATCH = (
-    "$setElementOrder/",
-    "$deleteFromPrimitiveList/",
-    "$retainKeys",
-    "$patch",
-)
+_ORDER: Final = "$setElementOrder/"
+_DELETE_FROM: Final = "$deleteFromPrimitiveList/"
+_RETAIN: Final = "$retainKeys"
+_PATCH: Final = "$patch"
+_OTHER: Final = Field("", "any")
 
 
 def merge(kind: str, target: Obj, patch: Obj) -> Obj:
-    """``target`` after a strategic merge patch; neither argument is changed."""
-    return _merge_object(kind, target, patch)
+    """``target``, an object of a built-in kind, after a strategic merge patch; neither argument is changed."""
+    return _object(kind, target, patch)
 
 
-def _merge_key(kind: str, name: str) -> str:
-    if name == "ports":
-        return "port" if kind == "Service" else "containerPort"
-    if kind == "CustomResourceDefinition" and name == "conditions":
-        return ""
-    return _KEYS.get(name, "")
+def _field(of: str, name: str) -> Field:
+    return (type_of(of) or {}).get(name, _OTHER)
 
 
-def _merge_object(kind: str, target: Obj, patch: Obj) -> Obj:
-    directive = patch.get(_PATCH)
-    if directive == "replace":
-        return {key: value for key, value in patch.items() if key != _PATCH}
-    if directive == "delete":
-        return {}
-    if directive not in {None, "merge"}:
-        raise bad_request(f"unknown patch directive {directive!r}")
+def _object(of: str, target: Obj, patch: Obj) -> Obj:
+    match patch.get(_PATCH):
+        case "replace":
+            return {key: value for key, value in patch.items() if key != _PATCH}
+        case "delete":
+            return {}
+        case None | "merge":
+            pass
+        case other:
+            raise bad_request(f"unknown patch directive {other!r}")
     result = dict(target)
     if (kept := patch.get(_RETAIN)) is not None:
         result = {key: value for key, value in result.items() if key in kept}
     for key, value in patch.items():
-        if key in {_PATCH, _RETAIN} or key.startswith((_ORDER, _DELETE_FROM)):
+        if key.startswith("$"):
             continue
-        merged = _merge_value(kind, key, result.get(key), value, patch.get(_ORDER + key))
+        merged = _value(_field(of, key), result.get(key), value, patch.get(_ORDER + key))
         if merged is None:
             result.pop(key, None)
         else:
             result[key] = merged
-    for key, value in patch.items():
-        name = key.partition("/")[2]
-        if key.startswith(_DELETE_FROM) and isinstance(result.get(name), list):
-            result[name] = [item for item in result[name] if item not in value]
-        elif key.startswith(_ORDER) and name not in patch and isinstance(result.get(name), list):
-            result[name] = _ordered(result[name], value, _merge_key(kind, name))
+    _directives(of, result, patch)
     return result
 
 
-def _merge_value(kind: str, key: str, old: Any, new: Any, order: Any) -> Any:
+def _directives(of: str, result: Obj, patch: Obj) -> None:
+    """Removals from lists of plain values, and orders of lists the patch does not touch otherwise."""
+    for key, value in patch.items():
+        name = key.partition("/")[2]
+        current = result.get(name)
+        if not isinstance(current, list):
+            continue
+        if key.startswith(_DELETE_FROM):
+            result[name] = [item for item in current if item not in value]
+        elif key.startswith(_ORDER) and name not in patch:
+            result[name] = _ordered(current, value, _field(of, name).merge_key)
+
+
+def _value(field: Field, old: Any, new: Any, order: Any) -> Any:
     if isinstance(new, dict):
-        return _merge_object(kind, old if isinstance(old, dict) else {}, new)
+        base = old if isinstance(old, dict) else {}
+        if field.shape == "map" and type_of(field.of):
+            return _map(field, base, new)
+        return _object(field.of if field.shape == "one" else "", base, new)
     if not isinstance(new, list):
         return new
     existing = old if isinstance(old, list) else []
-    if key in _PRIMITIVE:
+    if field.merge:
         return _ordered([*existing, *(item for item in new if item not in existing)], order, "")
-    merge_key = _merge_key(kind, key)
-    if not merge_key:
+    if not field.merge_key:
         return new
-    return _ordered(_merge_list(kind, existing, new, merge_key), order, merge_key)
+    return _ordered(_list(field, existing, new), order, field.merge_key)
 
 
-def _merge_list(kind: str, old: list[Any], new: list[Any], merge_key: str) -> list[Any]:
-    if any(isinstance(item, dict) and item.get(_PATCH) == "replace" and merge_key not in item for item in new):
+def _map(field: Field, old: Obj, new: Obj) -> Obj:
+    result = dict(old)
+    for key, value in new.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = _value(Field(key, field.of), result.get(key), value, None)
+    return result
+
+
+def _list(field: Field, old: list[Any], new: list[Any]) -> list[Any]:
+    key = field.merge_key
+    if any(isinstance(item, dict) and item.get(_PATCH) == "replace" and key not in item for item in new):
         return [item for item in new if not (isinstance(item, dict) and _PATCH in item)]
     result = list(old)
     for item in new:
-        if not isinstance(item, dict) or merge_key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
-        places = [
-            n for n, found in enumerate(result) if isinstance(found, dict) and found.get(merge_key) == item[merge_key]
-        ]
+        if not isinstance(item, dict) or key not in item:
+            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+        found = [one for one in result if isinstance(one, dict) and one.get(key) == item[key]]
         if item.get(_PATCH) == "delete":
-            result = [found for n, found in enumerate(result) if n not in places]
-        elif places:
-            result[places[0]] = _merge_object(kind, result[places[0]], item)
+            result = [one for one in result if one not in found]
+        elif found:
+            result[result.index(found[0])] = _object(field.of, found[0], item)
         else:
-            result.append(_merge_object(kind, {}, item))
+            result.append(_object(field.of, {}, item))
     return result
 
 
 def _ordered(items: list[Any], order: Any, merge_key: str) -> list[Any]:
-    """``items`` in the client's order; those it does not know keep their place relative to their neighbours."""
+    """``items`` in the client's order; those it does not name keep their places."""
     if not isinstance(order, list):
         return items
-    wanted = [item.get(merge_key) if isinstance(item, dict) else item for item in order]
 
     def identity(item: Any) -> Any:
         return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
-    known = sorted((item for item in items if identity(item) in wanted), key=lambda item: wanted.index(identity(item)))
-    result: list[Any] = []
-    queue = iter(known)
-    for item in items:
-        result.append(next(queue) if identity(item) in wanted else item)
-    return result
+    wanted = [identity(item) for item in order]
+    named = iter(
+        sorted((item for item in items if identity(item) in wanted), key=lambda one: wanted.index(identity(one)))
+    )
+    return [next(named) if identity(item) in wanted else item for item in items]
