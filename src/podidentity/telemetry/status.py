@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from aiohttp.web_protocol import RequestHandler
 
-_KEEPALIVE: Final = 5.0
-_LIFETIME: Final = 30.0
-_SWEEP: Final = 5.0
 _BACKLOG: Final = 64
 _MAX_LINE: Final = 2048
 
@@ -72,16 +69,39 @@ def _listen(host: str | None, port: int) -> socket.socket:
     return socket.create_server((host or "", port), family=family, backlog=_BACKLOG)
 
 
+def refusal(host: str | None, port: int, error: OSError) -> str:
+    """Say in one line why that port could not be had."""
+    where = f"port {port}" if host is None else f"{host} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(port)
+        return f"{where} is in use{f' by {holder}' if holder else ''}; free it or choose another"
+    if error.errno == errno.EACCES:
+        return f"{where} needs more rights than this process has; choose one above 1023"
+    return f"cannot listen on {where}: {error.strerror or error}"
+
+
 class StatusServer:
     """Async context manager that serves ``probe`` and ``metrics`` while it is entered.
 
-    ``port`` 0 takes any free one. ``host`` None is every address, IPv4 and IPv6. Idle connections are closed after 5
-    seconds, and each one after 30 at the latest. ConfigError when the port cannot be had: names who holds it.
+    ``port`` 0 takes any free one. ``host`` None is every address, IPv4 and IPv6. A connection is closed when it was
+    idle for ``idle_seconds`` after a request, and in any case about ``lifetime_seconds`` after it was made. ConfigError
+    when the port cannot be had: names who holds it.
     """
 
-    def __init__(self, *, port: int, probe: Probe | None, metrics: Metrics | None, host: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        port: int,
+        probe: Probe | None,
+        metrics: Metrics | None,
+        host: str | None = None,
+        idle_seconds: float = 5.0,
+        lifetime_seconds: float = 30.0,
+    ) -> None:
         self._wanted = port
         self._host = host
+        self._idle = idle_seconds
+        self._lifetime = lifetime_seconds
         self._app = build_app(probe, metrics)
         self._runner: web.AppRunner | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -92,13 +112,13 @@ class StatusServer:
         try:
             listener = _listen(self._host, self._wanted)
         except OSError as error:
-            raise ConfigError(self._refusal(error)) from error
+            raise ConfigError(refusal(self._host, self._wanted, error)) from error
         self.port = listener.getsockname()[1]
         self._runner = web.AppRunner(
             self._app,
             access_log=None,
             handle_signals=False,
-            keepalive_timeout=_KEEPALIVE,
+            keepalive_timeout=self._idle,
             shutdown_timeout=0.5,
             max_line_size=_MAX_LINE,
         )
@@ -112,8 +132,8 @@ class StatusServer:
     ) -> None:
         """Stop listening and close every connection."""
         assert self._runner is not None
-        if self._timer is not None:
-            self._timer.cancel()
+        assert self._timer is not None
+        self._timer.cancel()
         await self._runner.cleanup()
 
     def _sweep(self, before: Mapping[RequestHandler, float]) -> None:
@@ -124,15 +144,6 @@ class StatusServer:
         now = loop.time()
         seen = {connection: before.get(connection, now) for connection in self._runner.server.connections}
         for connection, since in seen.items():
-            if now - since >= _LIFETIME - _SWEEP:
+            if now - since >= self._lifetime:
                 connection.force_close()
-        self._timer = loop.call_later(_SWEEP, self._sweep, seen)
-
-    def _refusal(self, error: OSError) -> str:
-        where = f"port {self._wanted}" if self._host is None else f"{self._host} port {self._wanted}"
-        if error.errno == errno.EADDRINUSE:
-            holder = holder_of(self._wanted)
-            return f"{where} is in use{f' by {holder}' if holder else ''}; free it or choose another"
-        if error.errno == errno.EACCES:
-            return f"{where} needs more rights than this process has; choose one above 1023"
-        return f"cannot listen on {where}: {error.strerror or error}"
+        self._timer = loop.call_later(self._lifetime / 4, self._sweep, seen)
