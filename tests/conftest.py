@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Generator
 
 import pytest
+
+# pytest-asyncio would make an event loop of its own for the main thread and leave it open at the end.
+asyncio.set_event_loop(None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -290,6 +290,7 @@ def demo(
     if not story.proved:
         raise ConfigError("not every claim held; the lines marked NO say which")
     if console:
-        console.print(
-            "\n[bold]Next[/bold]\n   podidentity lab up            a lab that stays\n   podidentity lab get pods -A   look around\n   podidentity lab down          end it"
-        )
+        console.print("\n[bold]Next[/bold]")
+        console.print("   podidentity lab up            a lab that stays")
+        console.print("   podidentity lab get pods -A   look around in it")
+        console.print("   podidentity lab down          end it")
