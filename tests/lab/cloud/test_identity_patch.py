@@ -1,5 +1,6 @@
 """What a PATCH of a host's identity means, as a pure reading of its body."""
 
+import contextlib
 import json
 
 import pytest
@@ -86,15 +87,14 @@ def test_one_more_than_the_limit() -> None:
     assert read_identity(body("UserAssigned", users)) is not None
 
 
-@given(
-    st.binary(max_size=200) | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(repr).map(str.encode)
-)
+documents = st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.dictionaries(st.text(), inner))
+
+
+@given(st.binary(max_size=200) | documents.map(json.dumps).map(str.encode))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
     """Protects the server from a body that makes it fail otherwise than with ARM's error."""
-    try:
-        read_identity(data)
-    except ServiceError as error:
-        assert error.reply.status == 400
+    with contextlib.suppress(ServiceError):
+        assert read_identity(data) is None
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True), st.booleans(), max_size=20))

@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 
 
+_ROUNDING = 1e-6
+
+
 class Buckets:
     """Buckets that start full. `monotonic` gives seconds; a name is a bucket for as long as it is asked for."""
 
@@ -16,11 +19,11 @@ class Buckets:
         now = self._monotonic()
         level, then = self._levels.get(name, (capacity, now))
         level = min(capacity, level + (now - then) * per_second)
-        if level < 1:
+        if level < 1 - _ROUNDING:
             self._levels[name] = (level, now)
             return 0, (1 - level) / per_second if per_second else math.inf
-        self._levels[name] = (level - 1, now)
-        return int(level - 1), 0.0
+        self._levels[name] = (max(0.0, level - 1), now)
+        return int(level - 1 + _ROUNDING), 0.0
 
     def clear(self) -> None:
         """Fill all of them."""
