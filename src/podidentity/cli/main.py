@@ -6,14 +6,14 @@ from collections.abc import Sequence
 OLDEST = (3, 11)
 
 
-def main() -> None:
-    """Run the command line of this process and exit with its code."""
+def main(argv: "Sequence[str]" = ()) -> None:
+    """Run a command line (this process's unless given) and exit with its code."""
     refusal = too_old(sys.version_info)
     if refusal:
         sys.exit(refusal)
     from podidentity.cli.entry import run  # noqa: PLC0415 - only a new enough Python can read it
 
-    sys.exit(run(sys.argv))
+    sys.exit(run(argv or sys.argv))
 
 
 def too_old(version: "Sequence[object]") -> str:

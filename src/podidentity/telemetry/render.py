@@ -25,7 +25,7 @@ class Line:
     """Everything one line is made of.
 
     ``severity``: info, warning, error or fatal. ``seconds``: since the epoch. ``file``: path of the calling file;
-    ``number``: its line. ``stack``: a traceback that ends with a newline, or empty.
+    ``number``: its line. ``stack``: a traceback, or empty.
     """
 
     severity: str
@@ -40,14 +40,15 @@ class Line:
 
 
 def text_line(line: Line) -> str:
-    """Give ``I1123 22:04:05.123456       1 file.py:12] msg key=value`` and a newline, in local time."""
+    """Give ``I1123 22:04:05.123456       1 file.py:12] msg key=value`` and a newline, in local time; a stack below, indented."""
     second = int(line.seconds)
     head = (
         f"{_LETTERS[line.severity]}{_stamp(second)}.{int((line.seconds - second) * 1_000_000):06d} {line.pid:7d} "
         f"{_short(line.file)[1]}:{line.number}] {_safe(line.message)}"
     )
     pairs = "".join(f" {key}={_value(value)}" for key, value in line.context.items())
-    return f"{head}{pairs}\n{line.stack}"
+    stack = "".join(f"    {_safe(below)}\n" for below in line.stack.splitlines())
+    return f"{head}{pairs}\n{stack}"
 
 
 def json_line(line: Line) -> str:
