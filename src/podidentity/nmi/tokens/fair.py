@@ -6,9 +6,14 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
+
+
+_TICK_SECONDS: Final = 0.001
+"""Shortest wait: a rounding error must not become a busy loop."""
 
 
 class BudgetSpent(Exception):  # noqa: N818 - a state of the budget, not a fault
@@ -108,7 +113,7 @@ class FairBudget:
 
     def _look_again(self, seconds: float) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timer)
+            self._timer = asyncio.get_running_loop().call_later(max(seconds, _TICK_SECONDS), self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
