@@ -11,7 +11,6 @@ from typing import Final
 from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
 
-
 _TICK_SECONDS: Final = 0.001
 """Shortest wait: a rounding error must not become a busy loop."""
 

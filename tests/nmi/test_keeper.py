@@ -1,0 +1,156 @@
+"""The datapath's keeper against an nft in memory, and the small decisions around it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from podidentity.config.errors import ConfigError
+from podidentity.nmi.datapath import kubenet
+from podidentity.nmi.datapath.address import bind, listen_addresses, node_address, usable
+from podidentity.nmi.datapath.keeper import Keeper
+from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
+from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath, guard, nat64, redirect
+from podidentity.telemetry.logging import get_logger
+
+PATH = Datapath(target="10.240.0.4")
+
+
+class FakeNft:
+    """Keeps tables as the texts they were installed with; refuses what ``broken`` says, so many times."""
+
+    def __init__(self, **broken: int) -> None:
+        self.tables: dict[str, str] = {}
+        self.broken = broken
+        self.order: list[str] = []
+
+    async def __call__(self, args: tuple[str, ...], text: str) -> str:
+        """Do what nft would."""
+        if "list" in args:
+            table = " ".join(args[-2:])
+            if table not in self.tables:
+                raise NftFailed("No such file or directory")
+            return self.tables[table]
+        lines = text.splitlines()
+        table = lines[0].removeprefix("table ").removesuffix(" {}")
+        kind = {GUARD: "guard", BRIDGE: "bridge", REDIRECT: "redirect"}[table]
+        if self.broken.get(kind, 0) > 0:
+            self.broken[kind] -= 1
+            raise NftFailed(f"{kind} is broken")
+        removed = len(lines) == 2
+        self.order.append(f"-{kind}" if removed else kind)
+        self.tables.pop(table, None)
+        if not removed:
+            self.tables[table] = "\n".join(lines[2:])
+        return ""
+
+
+@pytest.mark.looptime
+async def test_guard_comes_first_and_failures_are_tried_again() -> None:
+    """The redirect is never in place without the guard; a busy nft delays the start and ends nothing."""
+    nft = FakeNft(guard=2, redirect=1)
+    keeper = Keeper(Nft(PATH, run=nft), interval=60, log=get_logger())
+    await keeper.guard()
+    assert (keeper.active, bool(keeper.trouble)) == (False, True)
+    await keeper.redirect()
+    assert nft.order == ["guard", "bridge", "redirect"]
+    assert (keeper.active, keeper.trouble) == (True, "")
+
+
+@pytest.mark.looptime
+async def test_keeper_repairs_within_an_interval_and_says_when_it_cannot() -> None:
+    """A vanished table is back after the next look; while nft refuses, the agent is not ready."""
+    nft = FakeNft()
+    keeper = Keeper(Nft(PATH, run=nft), interval=60, log=get_logger())
+    await keeper.guard()
+    await keeper.redirect()
+    running = asyncio.ensure_future(keeper.run())
+    del nft.tables[GUARD]
+    await asyncio.sleep(61)
+    assert GUARD in nft.tables
+    del nft.tables[REDIRECT]
+    nft.broken["redirect"] = 1
+    await asyncio.sleep(60)
+    assert "redirect is broken" in keeper.trouble
+    await asyncio.sleep(60)
+    assert (REDIRECT in nft.tables, keeper.trouble) == (True, "")
+    running.cancel()
+
+
+async def test_kernel_without_bridge_filter_is_a_warning() -> None:
+    """Where there is no bridge filter the rest is installed, checked and removed all the same."""
+    nft = FakeNft(bridge=99)
+    tables = Nft(PATH, run=nft)
+    assert await tables.install_guard() == "bridge is broken"
+    await tables.install_redirect()
+    assert await tables.changed() == []
+    await uninstall(nft)
+    assert nft.order[-2:] == ["-redirect", "-guard"]
+
+
+def test_pods_are_never_sent_to_loopback() -> None:
+    """A target that would need route_localnet, or is no address, is refused; no rule mentions one."""
+    for target in ("127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "fd00::1", "host"):
+        with pytest.raises(ValueError, match=r"."):
+            Datapath(target=target)
+    assert "127." not in guard(PATH) + redirect(PATH)
+    assert nat64("169.254.169.254") == "64:ff9b::a9fe:a9fe"
+
+
+def test_source_check_can_be_left_out() -> None:
+    """--source-check=off leaves the reverse path chain out and nothing else."""
+    assert "reverse_path" in redirect(PATH)
+    without = redirect(Datapath(target="10.240.0.4", source_check=False))
+    assert "reverse_path" not in without
+    assert "agent_port" in without
+
+
+@pytest.mark.parametrize(
+    ("listen", "host_ip", "expected"),
+    [
+        ("10.0.0.4", "10.0.0.5", "10.0.0.4"),
+        ("", "10.0.0.5", "10.0.0.5"),
+        ("127.0.0.1", "10.0.0.5", "10.0.0.5"),
+        ("localhost", "10.0.0.5", "10.0.0.5"),
+        ("0.0.0.0", "10.0.0.5", "10.0.0.5"),
+        ("", "", None),
+        ("", "fd00::1", None),
+    ],
+)
+def test_address_of_the_node(listen: str, host_ip: str, expected: str | None) -> None:
+    """A listen address pods can reach wins, then HOST_IP; a route through loopback is refused, not used."""
+    if expected is not None:
+        assert node_address(listen, host_ip, "169.254.169.254", 80) == expected
+        return
+    with pytest.raises(ConfigError, match="set HOST_IP"):
+        node_address(listen, host_ip, "127.0.0.1", 80)
+
+
+def test_both_listeners() -> None:
+    """The agent listens on the node's address and on loopback, or on all when told so."""
+    assert listen_addresses("", "10.0.0.4") == ["10.0.0.4", "127.0.0.1"]
+    assert listen_addresses("0.0.0.0", "10.0.0.4") == ["0.0.0.0"]
+    assert not usable("")
+
+
+def test_busy_port_names_the_address() -> None:
+    """A port in use is told in one line, and the sockets bound before it are closed."""
+    (first,) = bind(["127.0.0.1"], 0)
+    port = first.getsockname()[1]
+    with pytest.raises(ConfigError, match=rf"cannot listen on 127\.0\.0\.1:{port}: Address already in use"):
+        bind(["127.0.0.9", "127.0.0.1"], port)
+    first.close()
+
+
+def test_kubenet_file(tmp_path: Path) -> None:
+    """Only the flag in the file stops the start; no file, or one without it, does not."""
+    file = tmp_path / "kubelet"
+    assert "cannot be read" in kubenet.check(str(file), allowed=False)
+    file.write_text("KUBELET_FLAGS=--network-plugin=cni")
+    assert kubenet.check(str(file), allowed=False) == ""
+    file.write_text("KUBELET_FLAGS=--network-plugin=kubenet")
+    assert kubenet.check(str(file), allowed=True) == ""
+    with pytest.raises(ConfigError, match="AAD Pod Identity is not supported for Kubenet"):
+        kubenet.check(str(file), allowed=False)
