@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from podidentity.aio.clock import Clock
-from podidentity.aio.signals import until_signal
 from podidentity.api.constants import EVENT_SOURCE, GROUP, POD_LABEL, VERSION
 from podidentity.api.meta import ObjectReference
 from podidentity.api.resources import (
@@ -214,11 +213,8 @@ def build_app(
 
 
 async def run(settings: MicSettings) -> None:
-    """Run mic until SIGTERM or SIGINT. Raises ConfigError for what a person must mend."""
-    await until_signal(_main(settings, os.environ))
-
-
-async def _main(settings: MicSettings, environ: Mapping[str, str]) -> None:
+    """Run mic until cancelled. Raises ConfigError for what a person must mend."""
+    environ = os.environ
     info, build = get_logger().info, Build.of(environ)
     _say_hello(settings, build)
     clock, rng, metrics = Clock(), random.Random(), Metrics()  # noqa: S311 - jitter, not a secret
@@ -261,8 +257,6 @@ async def _main(settings: MicSettings, environ: Mapping[str, str]) -> None:
 def _say_hello(settings: MicSettings, build: Build) -> None:
     info, warning = get_logger().info, get_logger().warning
     info(f"starting mic process. Version: {build.version}. Build date: {build.date}")
-    for notice in settings.notices:
-        warning(notice)
     if not settings.kubeconfig:
         warning("--kubeconfig not passed will use InClusterConfig")
     if not settings.cloudconfig:
