@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,13 @@ def bench(folder: Path) -> Iterator[Path]:
         yield folder
 
 
+async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15) -> None:
+    """Wait until ``holds()`` is true; TimeoutError when it is not within so many seconds."""
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - the other side is another process
+            await asyncio.sleep(0.03)
+
+
 @dataclass
 class Cluster:
     """A client of the bench's API."""
@@ -74,10 +82,14 @@ class Cluster:
     async def until(self, name: str, check: Callable[[Object], object], seconds: float = 15) -> Object:
         """The pod, once ``check`` holds of it."""
         pod: Object = {}
+
+        async def holds() -> bool:
+            nonlocal pod
+            pod = await self.pod(name)
+            return bool(check(pod))
+
         try:
-            async with asyncio.timeout(seconds):
-                while not check(pod := await self.pod(name)):
-                    await asyncio.sleep(0.03)
+            await eventually(holds, seconds)
         except TimeoutError:
             events = [(event["reason"], event["message"]) for event in await self.events(name)]
             logs = "\n".join(path.read_text()[-2000:] for path in self.folder.glob("node*.log"))
@@ -89,9 +101,37 @@ class Cluster:
         found = json.loads(await self.client.raw("GET", "/api/v1/namespaces/default/events"))["items"]
         return [event for event in found if event["involvedObject"]["name"] == name]
 
+    async def says(self, name: str, reason: str, words: str = "") -> str:
+        """The message of an Event about a pod, once there is one with this reason and these words."""
+        found: list[str] = []
+
+        async def holds() -> bool:
+            events = await self.events(name)
+            found.extend(item["message"] for item in events if item["reason"] == reason and words in item["message"])
+            return bool(found)
+
+        await eventually(holds)
+        return found[0]
+
+    async def prints(self, name: str, wanted: bytes, *command: str) -> None:
+        """Wait until a command in a pod prints ``wanted``."""
+
+        async def holds() -> bool:
+            return bytes((await self.exec(name, *command)).stdout) == wanted
+
+        await eventually(holds)
+
     async def logs(self, name: str, **query: str) -> str:
         """A pod's log."""
         return (await self.client.raw("GET", f"{PODS}/{name}/log", params={"container": "main"} | query)).decode()
+
+    def kill_kubelet(self, node: str) -> None:
+        """SIGKILL to one node's kubelet."""
+        wanted = f"--state-dir={self.folder}/nodes/{node}".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if wanted in path.read_bytes().split(b"\0"):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
 
     async def delete(self, name: str) -> float:
         """Delete a pod; the seconds until it was gone."""

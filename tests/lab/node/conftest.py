@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench import Cluster, bench, cluster  # noqa: E402 - found through the line above
+from bench import Cluster, bench, cluster
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Runs in a world of its own: the embedded API and two nodes, one of each network variant, until it is killed."""
 
-import contextlib
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ def launches(folder: Path) -> list[NodeLaunch]:
 
 def start(folder: Path, name: str, command: list[str], ready: Path) -> subprocess.Popen[bytes]:
     """Start one part and wait until it is ready."""
-    with (folder / f"{name}.log").open("wb") as log:
+    with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     deadline = time.monotonic() + 30
     while not ready.exists():
@@ -70,12 +69,13 @@ def main() -> None:
     }
     words = [f"--{name}={value}" for name, value in options.items()]
     start(folder, "api", [sys.executable, "-m", "podidentity.lab.kube", *words], folder / "run/api.ready")
-    for launch in nodes:
-        start(folder, launch.name, node_command(launch), launch.ready_file)
+    kubelets = {launch.name: start(folder, launch.name, node_command(launch), launch.ready_file) for launch in nodes}
     (folder / "run/ready").touch()
-    with contextlib.suppress(KeyboardInterrupt):
-        while True:
-            time.sleep(3600)
+    while True:
+        time.sleep(0.1)
+        for launch in nodes:
+            if kubelets[launch.name].poll() is not None:
+                kubelets[launch.name] = start(folder, launch.name, node_command(launch), launch.ready_file)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The driver's part: a provider in a pod, asked over its real socket, and the pure checks of what it answers."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -65,16 +64,6 @@ async def mount(lab: Cluster, name: str, provider_class: str) -> None:
     await lab.run(name, volumes=[{"name": "v", "csi": csi}], container=given)
 
 
-async def failed_mount(lab: Cluster, name: str, words: str) -> str:
-    """The FailedMount event of a pod that has ``words`` in it."""
-    async with asyncio.timeout(15):
-        while True:
-            for event in await lab.events(name):
-                if event["reason"] == "FailedMount" and words in event["message"]:
-                    return str(event["message"])
-            await asyncio.sleep(0.05)
-
-
 @pytest.mark.e2e
 async def test_a_volume_is_mounted_rotated_and_shown(lab: Cluster) -> None:
     """Protects the walkthrough's last step: what the provider answers is in the pod, and follows the provider."""
@@ -83,7 +72,7 @@ async def test_a_volume_is_mounted_rotated_and_shown(lab: Cluster) -> None:
     await declare(lab, "refused", refuse="yes")
     await declare(lab, "escape", file="../../etc/passwd")
     await mount(lab, "early", "good")
-    await failed_mount(lab, "early", "provider not found")
+    await lab.says("early", "FailedMount", "provider not found")
     await lab.until("early", ready)
     seen = json.loads((await lab.exec("early", "cat", "/mnt/secrets-store/seen")).stdout)
     assert seen["permission"] == "420"
@@ -91,32 +80,26 @@ async def test_a_volume_is_mounted_rotated_and_shown(lab: Cluster) -> None:
     context = {name.rpartition("/")[2]: value for name, value in seen["attributes"].items()}
     assert context["usePodIdentity"] == "true"
     assert (context["pod.name"], context["pod.namespace"], context["ephemeral"]) == ("early", "default", "true")
-    listed = await lab.exec(
-        "early",
-        "sh",
-        "-c",
-        "ls /mnt/secrets-store; cat /mnt/secrets-store/sub/s; stat -L -c ' %a' /mnt/secrets-store/sub/s; touch /mnt/secrets-store/x",
-    )
+    script = "cd /mnt/secrets-store; ls; cat sub/s; stat -L -c ' %a' sub/s; touch x"
+    listed = await lab.exec("early", "sh", "-c", script)
     assert listed.stdout.decode() == "seen\nsub\none 640\n"
     assert listed.code == 1
     (lab.folder / "nodes/node0/run/secrets-store-csi-providers/value").write_text("two")
-    async with asyncio.timeout(10):
-        while (await lab.exec("early", "cat", "/mnt/secrets-store/sub/s")).stdout != b"two":
-            await asyncio.sleep(0.1)
+    await lab.prints("early", b"two", "cat", "/mnt/secrets-store/sub/s")
     path = f"{GROUP}/v1/namespaces/default/secretproviderclasspodstatuses/early-default-good"
     status = json.loads(await lab.client.raw("GET", path))["status"]
     assert status["objects"] == [{"id": "secret/s", "version": "two"}]
     await mount(lab, "refused", "refused")
-    text = await failed_mount(lab, "refused", "refused by the test")
+    text = await lab.says("refused", "FailedMount", "refused by the test")
     assert text == (
         'MountVolume.SetUp failed for volume "v" : rpc error: code = Unknown desc = failed to mount secrets store '
         "objects for pod default/refused, err: rpc error: code = Unknown desc = failed to mount objects, error: "
         "refused by the test"
     )
     await mount(lab, "escape", "escape")
-    await failed_mount(lab, "escape", "file path must not contain '..'")
+    await lab.says("escape", "FailedMount", "file path must not contain '..'")
     await mount(lab, "absent", "absent")
-    await failed_mount(lab, "absent", "failed to get secretproviderclass default/absent")
+    await lab.says("absent", "FailedMount", "failed to get secretproviderclass default/absent")
     for name in ("early", "refused", "escape", "absent", "provider"):
         await lab.delete(name)
 

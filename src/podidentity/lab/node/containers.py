@@ -152,6 +152,7 @@ class RunningContainer:
         self._process = process
         self._pumps = pumps
         self._namespace = _mount_namespace(process.pid)
+        self._over = False
 
     @property
     def pid(self) -> int:
@@ -165,6 +166,7 @@ class RunningContainer:
         code = await self._process.wait()
         await asyncio.gather(*self._pumps)
         self.log.close()
+        self._over = True
         return code
 
     async def stop(self, grace: float) -> None:
@@ -184,7 +186,9 @@ class RunningContainer:
             self._process.kill()
 
     def destroy(self) -> None:
-        """End all of it now, for a kubelet that cannot wait."""
+        """End all of it now, for a kubelet that cannot wait; nothing once ``wait`` has returned."""
+        if self._over:
+            return
         self.kill()
         _kill_all(self._namespace)
         self.log.close()

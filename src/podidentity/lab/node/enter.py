@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from podidentity.lab.node.init import forward, wait_as_init
 from podidentity.lab.node.syscalls import Mount, Namespace, bind, die_with_parent, mount, unshare
 
 
@@ -75,50 +75,12 @@ def _private_mounts(keep_paths: Sequence[str]) -> None:
         raise StepError(step, error) from error
 
 
-def _exit_code(status: int) -> int:
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
-
-
 def _run_command(argv: Sequence[str]) -> NoReturn:
     try:
         os.execvp(argv[0], list(argv))  # noqa: S606 - no shell is wanted
     except OSError as error:
         sys.stderr.write(f"{argv[0]}: {error.strerror}\n")
         os._exit(127)
-
-
-def _reap(main: int) -> int | None:
-    """Wait for every child that has ended; the exit code of ``main`` when it was among them."""
-    code = None
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return code
-        if pid == 0:
-            return code
-        if pid == main:
-            code = _exit_code(status)
-
-
-def _wait_as_init(main: int, lifeline: int) -> int:
-    """Reap orphans until ``main`` ends or the lifeline does; forwards SIGTERM to ``main``."""
-    wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(main, signal.SIGTERM))
-    poll = select.poll()
-    poll.register(wake_read, select.POLLIN)
-    poll.register(lifeline, select.POLLIN)
-    while True:
-        code = _reap(main)
-        if code is not None:
-            return code
-        for fd, _event in poll.poll():
-            if fd == lifeline:
-                return 128 + signal.SIGKILL
-            os.read(wake_read, 512)
 
 
 def _init(entry: Entry) -> NoReturn:
@@ -136,7 +98,7 @@ def _init(entry: Entry) -> NoReturn:
             _run_command(entry.argv)
         _report(entry, "", 0)
         os.close(entry.status)
-        code = _wait_as_init(main, entry.lifeline)
+        code = wait_as_init(main, entry.lifeline)
     except StepError as error:
         _report(entry, error.step, error.errno)
     finally:
@@ -161,9 +123,7 @@ def run(entry: Entry) -> int:
         _init(entry)
     os.close(entry.status)
     os.close(entry.lifeline)
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(init, signal.SIGTERM))
-    _pid, status = os.waitpid(init, 0)
-    return _exit_code(status)
+    return forward(init)
 
 
 def main() -> NoReturn:

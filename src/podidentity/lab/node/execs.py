@@ -133,8 +133,8 @@ async def _listen(socket: web.WebSocketResponse, target: _Input) -> None:
 
 async def _exit_code(process: asyncio.subprocess.Process) -> int:
     """The code of a process that has ended; its pipes may still be held by what it left running."""
-    while process.returncode is None:
-        await asyncio.sleep(0)
+    while process.returncode is None:  # noqa: ASYNC110 - asyncio has an event for the end of the pipes only
+        await asyncio.sleep(0.001)
     return process.returncode
 
 

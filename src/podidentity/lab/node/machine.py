@@ -1,9 +1,14 @@
-"""Becomes a node: its network namespace, its host name, its own /etc, /run and /var."""
+"""Becomes a node: its network, its host name, its own processes, /etc, /run and /var.
+
+Three processes: one in the world that waits, the node's pid 1, and the kubelet. When any of them ends, everything on
+the node ends with it, as when a machine loses its power.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from podidentity.lab.node.init import forward, wait_as_init
 from podidentity.lab.node.namespaces import SOURCE
 from podidentity.lab.node.rootfs import RootPlan, VolumeMount, enter_root
-from podidentity.lab.node.syscalls import Namespace, setns, unshare
+from podidentity.lab.node.syscalls import Namespace, die_with_parent, setns, unshare
 
 PKI: Final = "/.host/pki"
 POD_ROOT: Final = "/.host/pod"
@@ -55,11 +61,27 @@ def _prepare(state: Path) -> None:
 
 
 def become(machine: Machine) -> None:
-    """Move this process, which has no threads yet, onto the node. OSError says what was refused."""
+    """Move onto the node: returns in a new process there, this one (it has no threads yet) waits for it and exits.
+
+    OSError, in whichever process, says what was refused.
+    """
     _prepare(machine.state_dir)
     setns(machine.network, Namespace.NET)
-    unshare(Namespace.MOUNT | Namespace.UTS)
+    unshare(Namespace.MOUNT | Namespace.UTS | Namespace.PID)
     socket.sethostname(machine.name)
+    die_with_parent(signal.SIGKILL)
+    init = os.fork()
+    if init:
+        os._exit(forward(init))
+    die_with_parent(signal.SIGKILL)
+    _enter(machine)
+    kubelet = os.fork()
+    if kubelet:
+        os._exit(wait_as_init(kubelet))
+    die_with_parent(signal.SIGKILL)
+
+
+def _enter(machine: Machine) -> None:
     state = machine.state_dir
     mounts = [
         VolumeMount(str(state / "etc-kubernetes"), "/etc/kubernetes"),
@@ -73,6 +95,7 @@ def become(machine: Machine) -> None:
         etc=machine.etc,
         ca_bundle=str(machine.ca_bundle),
         mounts=mounts,
+        own_proc=True,
     )
     enter_root(plan)
     Path(POD_ROOT).mkdir()

@@ -35,7 +35,10 @@ class VolumeMount:
 
 @dataclass(frozen=True, slots=True)
 class RootPlan:
-    """How to build a root: ``code`` are directories outside SYSTEM that programs need, ``etc`` files by name."""
+    """How to build a root: ``code`` are directories outside SYSTEM that programs need, ``etc`` files by name.
+
+    ``own_proc``: a new /proc, for the first process of a pid namespace.
+    """
 
     mount_point: str
     code: Sequence[str] = ()
@@ -43,6 +46,7 @@ class RootPlan:
     ca_bundle: str = ""
     mounts: Sequence[VolumeMount] = ()
     read_only: bool = False
+    own_proc: bool = False
 
 
 def minimal(paths: Iterable[str]) -> list[str]:
@@ -100,8 +104,11 @@ def _etc(root: Path, plan: RootPlan) -> None:
         (root / CA_BUNDLE).write_bytes(Path(plan.ca_bundle).read_bytes())
 
 
-def _kernel(root: Path) -> None:
-    bind("/proc", str(root / "proc"))
+def _kernel(root: Path, *, own_proc: bool) -> None:
+    if own_proc:
+        mount("proc", str(root / "proc"), fstype="proc", flags=Mount.NOSUID | Mount.NODEV | Mount.NOEXEC)
+    else:
+        bind("/proc", str(root / "proc"))
     bind("/sys", str(root / "sys"), read_only=True)
     dev = root / "dev"
     mount("tmpfs", str(dev), fstype="tmpfs", flags=Mount.NOSUID | Mount.NOEXEC, data="mode=755,size=64m")
@@ -144,7 +151,7 @@ def enter_root(plan: RootPlan) -> None:
         inside.mkdir(parents=True, exist_ok=True)
         bind(path, str(inside), read_only=True)
     _etc(root, plan)
-    _kernel(root)
+    _kernel(root, own_proc=plan.own_proc)
     volumes = [replace(volume, source=os.path.realpath(volume.source)) for volume in plan.mounts]
     pivot_root(str(root), str(root / _OLD))
     os.chdir("/")
