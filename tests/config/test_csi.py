@@ -42,7 +42,7 @@ def test_every_flag_of_the_original_is_accepted() -> None:
         {"PODIDENTITY_NMI_URL": "http://[::1]:2579/"},
     )
     assert (found.log_format, found.nmi_url, found.verbosity) == ("json", "http://[::1]:2579", 5)
-    assert len(found.notices) == 4
+    assert len(found.notices) == 5
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,10 @@ def test_every_flag_of_the_original_is_accepted() -> None:
         (["--node="], "--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName"),
         (["--node=$(X)"], "--node: $(X) was not replaced; give the container that environment variable"),
         (["--node=n", "--metadata-ip=::1"], '--metadata-ip: "::1" is not an IPv4 address'),
-        (["--node=n", "--operation-mode=Xy"], "operation mode Xy not supported; write --operation-mode=standard or managed"),
+        (
+            ["--node=n", "--operation-mode=Xy"],
+            "operation mode Xy not supported; write --operation-mode=standard or managed",
+        ),
         (["--node=n", "--ipt-update-interval-sec=0"], '--ipt-update-interval-sec: "0" must be at least 1'),
         (["--node=n", "--ipt-update-interval-sec=5s"], '--ipt-update-interval-sec: "5s" is not an integer'),
         (["--node=n", "--source-check=maybe"], '--source-check: "maybe" is none of on, off'),

@@ -37,9 +37,13 @@ def run(argv: Sequence[str]) -> int:
     if words[:1] == ["--version"]:
         words[0] = "version"
     if words and words[0] in COMMANDS:
-        module = importlib.import_module(COMMANDS[words[0]][0])
-        return guarded(f"podidentity {words[0]}", lambda: module.main(words[1:]))
+        return guarded(f"podidentity {words[0]}", lambda: _command(words[0], words[1:]))
     return guarded("podidentity", lambda: _no_command(words))
+
+
+def _command(name: str, argv: Sequence[str]) -> int:
+    code: int = importlib.import_module(COMMANDS[name][0]).main(argv)
+    return code
 
 
 def _no_command(words: Sequence[str]) -> int:
@@ -63,11 +67,9 @@ def _no_command(words: Sequence[str]) -> int:
 def guarded(prefix: str, command: Callable[[], int]) -> int:
     """Run a command; what a person can mend comes out as one line on stderr, behind ``prefix``."""
     try:
-        code = command()
-        sys.stdout.flush()
-    except HelpRequested as request:
-        print(request.text)
-        return 0
+        code = _helped(command)
+        if sys.stdout is not None:  # it is when the caller closed it
+            sys.stdout.flush()
     except (UsageError, ConfigError, OSError, KeyboardInterrupt) as error:
         return _report(prefix, error)
     except BaseExceptionGroup as group:
@@ -78,19 +80,35 @@ def guarded(prefix: str, command: Callable[[], int]) -> int:
     return code
 
 
+def _helped(command: Callable[[], int]) -> int:
+    try:
+        return command()
+    except HelpRequested as request:
+        print(request.text)
+        return 0
+
+
 def _report(prefix: str, error: BaseException) -> int:
     """Say it in one line and give the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return _INTERRUPTED
+    if isinstance(error, OSError):
+        _drop_unwritable_output()
     if isinstance(error, BrokenPipeError):
-        # What is still in the buffer would fail again, with a trace, when Python closes the stream at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     print(f"{prefix}: {' '.join(text.split())}", file=sys.stderr)
     return _USAGE if isinstance(error, UsageError) else 1
+
+
+def _drop_unwritable_output() -> None:
+    """Let go of output that cannot be written: Python would try once more at exit, and complain with a trace."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

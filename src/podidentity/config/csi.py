@@ -17,6 +17,7 @@ _WITHOUT_EFFECT: Final[tuple[Flag[bool] | Flag[int] | Flag[str], ...]] = (
     Flag("pprof-port", PORT, 6060, ""),
     Flag("token-proxy-url", TEXT, "", ""),
     Flag("sni-name", TEXT, "", ""),
+    Flag("metrics-backend", TEXT, "Prometheus", "", one_of("Prometheus", "prometheus")),
 )
 _SCHEMES: Final = ("unix://", "tcp://")
 
@@ -34,7 +35,6 @@ class CsiSettings(CommonSettings):
     healthz_port: int = flag("healthz-port", PORT, 8989, "port of health")
     healthz_path: str = flag("healthz-path", TEXT, "/healthz", "path of health", _path)
     healthz_timeout: float = flag("healthz-timeout", DURATION, 5.0, "time health may take", above_zero)
-    metrics_backend: str = flag("metrics-backend", TEXT, "Prometheus", "Prometheus", one_of("Prometheus", "prometheus"))
     prometheus_port: int = flag("prometheus-port", PORT, 8898, "port of metrics")
     construct_pem_chain: bool = switch("construct-pem-chain", "order certificates from leaf to root", default=True)
     write_cert_and_key_in_separate_files: bool = switch(
