@@ -211,7 +211,7 @@ class Admin:
 def _without(node: object, hidden: set[str]) -> object:
     if isinstance(node, dict):
         return {key: _without(value, hidden) for key, value in node.items() if key not in hidden}
-    return [_without(item, hidden) for item in node] if isinstance(node, list) else node
+    return [_without(item, hidden) for item in node] if isinstance(node, (list, tuple)) else node
 
 
 _Handler = Callable[[Call, dict[str, str]], object]

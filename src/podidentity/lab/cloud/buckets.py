@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 
-
 _ROUNDING = 1e-6
 
 
