@@ -99,7 +99,7 @@ def test_json_values_that_json_cannot_hold() -> None:
 
 
 def test_a_stack_follows_the_line() -> None:
-    """A traceback stands below its line in text, where it cannot pass for a line, and under a key of its own in JSON."""
+    """In text a traceback stands below its line and cannot pass for a line; in JSON it has a key of its own."""
     forged = "Traceback\nE1123 \x1b[31m\n"
     assert text_line(line(stack=forged)).endswith("started\n    Traceback\n    E1123 \\x1b[31m\n")
     assert json.loads(json_line(line(stack="Traceback\n")))["stacktrace"] == "Traceback\n"

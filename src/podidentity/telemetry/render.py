@@ -40,7 +40,10 @@ class Line:
 
 
 def text_line(line: Line) -> str:
-    """Give ``I1123 22:04:05.123456       1 file.py:12] msg key=value`` and a newline, in local time; a stack below, indented."""
+    """Give ``I1123 22:04:05.123456       1 file.py:12] msg key=value`` and a newline, in local time.
+
+    A stack stands below, indented.
+    """
     second = int(line.seconds)
     head = (
         f"{_LETTERS[line.severity]}{_stamp(second)}.{int((line.seconds - second) * 1_000_000):06d} {line.pid:7d} "
