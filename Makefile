@@ -5,19 +5,20 @@ CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podidentity
 LOCK_KEY = $(shell cat requirements.lock requirements-dev.lock Makefile | sha256sum | cut -c1-10)-$(shell printf '%s' '$(CURDIR)' | sha256sum | cut -c1-6)
 RUN_ENV := $(CACHE)/run-$(LOCK_KEY)
 DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
-TOOLS   := $(CACHE)/tools
-export PATH := $(TOOLS)/bin:$(PATH)
+export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab-shell test check bench faults lock generate clean tools
+.PHONY: help demo lab-shell test check bench faults lock generate clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
-demo: $(RUN_ENV)/ok tools ## the walkthrough on this machine, from an empty directory to the secret read by the pod
+demo: $(RUN_ENV)/ok ## the walkthrough on this machine, from an empty directory to the secret read by the pod
+	@sh tools/system-tools '$(RUN_ENV)'
 	@$(RUN_ENV)/bin/podidentity lab demo $(DEMO_ARGS)
 
-test: $(DEV_ENV)/ok tools ## all tests (a test whose system part is missing says so and is skipped; PODIDENTITY_NO_SKIP=1 makes that a failure)
+test: $(DEV_ENV)/ok ## all tests (a test whose system part is missing says so and is skipped; PODIDENTITY_NO_SKIP=1 makes that a failure)
+	@sh tools/system-tools '$(DEV_ENV)'
 	@$(DEV_ENV)/bin/python -m pytest $(TEST_ARGS)
 
 check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
@@ -28,10 +29,12 @@ check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts
 	@$(DEV_ENV)/bin/vulture
 	@$(DEV_ENV)/bin/python tests/house_rules.py
 
-bench: $(DEV_ENV)/ok tools ## prints the benchmark tables
+bench: $(DEV_ENV)/ok ## prints the benchmark tables
+	@sh tools/system-tools '$(DEV_ENV)'
 	@$(DEV_ENV)/bin/python benchmarks/run.py $(BENCH_ARGS)
 
-faults: $(DEV_ENV)/ok tools ## the long fault tables
+faults: $(DEV_ENV)/ok ## the long fault tables
+	@sh tools/system-tools '$(DEV_ENV)'
 	@$(DEV_ENV)/bin/python -m pytest -m "e2e" --timeout 900 $(TEST_ARGS)
 
 lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
@@ -41,9 +44,6 @@ lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
 clean: ## remove the environments and tools this Makefile made, and what tests leave in the tree
 	@rm -rf '$(CACHE)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-
-tools:
-	@sh tools/system-tools '$(TOOLS)'
 
 $(RUN_ENV)/ok: requirements.lock
 	@sh tools/make-env '$(PYTHON)' '$(@D)' requirements.lock
