@@ -32,7 +32,8 @@ class Admission:
             why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
             raise forbidden("pods", "", pod["metadata"]["name"], why)
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> None:
+    @staticmethod
+    def delete(kind: Kind, name: str) -> None:
         """Refuse (403) to delete what a cluster cannot be without."""
-        if kind.resource == "namespaces" and not namespace and name in _IMMORTAL:
+        if kind.resource == "namespaces" and name in _IMMORTAL:
             raise forbidden("namespaces", "", name, "this namespace may not be deleted")

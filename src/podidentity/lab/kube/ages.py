@@ -7,6 +7,18 @@ from typing import Final
 
 UNKNOWN: Final = "<unknown>"
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
+_STEPS: Final[tuple[tuple[int | None, int, str, int, str], ...]] = (
+    (2 * _MINUTE, 1, "s", 0, ""),
+    (10 * _MINUTE, _MINUTE, "m", 1, "s"),
+    (3 * _HOUR, _MINUTE, "m", 0, ""),
+    (8 * _HOUR, _HOUR, "h", _MINUTE, "m"),
+    (2 * _DAY, _HOUR, "h", 0, ""),
+    (8 * _DAY, _DAY, "d", _HOUR, "h"),
+    (2 * _YEAR, _DAY, "d", 0, ""),
+    (8 * _YEAR, _YEAR, "y", _DAY, "d"),
+    (None, _YEAR, "y", 0, ""),
+)
+"""Below how many seconds, which unit, and which smaller one beside it (0: none)."""
 
 
 def human(seconds: float) -> str:
@@ -14,26 +26,11 @@ def human(seconds: float) -> str:
     whole = int(seconds)
     if whole < 0:
         return "0s" if whole >= -1 else "<invalid>"
-    if whole < 2 * _MINUTE:
-        return f"{whole}s"
-    if whole < 10 * _MINUTE:
-        return _two(whole, _MINUTE, "m", 1, "s")
-    if whole < 3 * _HOUR:
-        return f"{whole // _MINUTE}m"
-    if whole < 8 * _HOUR:
-        return _two(whole, _HOUR, "h", _MINUTE, "m")
-    if whole < 2 * _DAY:
-        return f"{whole // _HOUR}h"
-    if whole < 8 * _DAY:
-        return _two(whole, _DAY, "d", _HOUR, "h")
-    if whole < 2 * _YEAR:
-        return f"{whole // _DAY}d"
-    return _two(whole, _YEAR, "y", _DAY, "d") if whole < 8 * _YEAR else f"{whole // _YEAR}y"
-
-
-def _two(whole: int, unit: int, name: str, small: int, small_name: str) -> str:
-    rest = whole % unit // small
-    return f"{whole // unit}{name}{rest}{small_name}" if rest else f"{whole // unit}{name}"
+    for limit, unit, name, small, small_name in _STEPS:
+        if limit is None or whole < limit:
+            rest = whole % unit // small if small else 0
+            return f"{whole // unit}{name}{rest}{small_name}" if rest else f"{whole // unit}{name}"
+    raise AssertionError  # the last step has no limit
 
 
 def seconds_of(text: object) -> float | None:

@@ -17,8 +17,9 @@ from podidentity.lab.kube.kinds import BUILT_IN, Catalogue, Kind
 from podidentity.lab.kube.objects import encode
 from podidentity.lab.kube.proxy import KubeletProxy
 from podidentity.lab.kube.rbac import Attributes, Authorizer
+from podidentity.lab.kube.requests import Where, WriteOptions
 from podidentity.lab.kube.resources import Resources
-from podidentity.lab.kube.rest import Rest, WriteOptions
+from podidentity.lab.kube.rest import Rest
 from podidentity.lab.kube.reviews import Reviews
 from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.streams import Streams
@@ -27,6 +28,8 @@ from podidentity.lab.kube.users import Authenticator, TokenSigner
 
 _FIELDS: Mapping[str, Mapping[str, str]] = {kind.resource: kind.fields for kind in BUILT_IN}
 _TOO_MANY = 429
+MAX_BODY = 3 * 1024 * 1024
+"""Bytes of a request's body, as on the real server."""
 
 
 class Api:
@@ -61,7 +64,7 @@ class Api:
             kind = self.catalogue.find(group, "v1", plural)
             assert kind is not None
             if self.store.get(kind.resource, namespace, obj["metadata"]["name"]) is None:
-                self.rest.create(kind, namespace, obj, WriteOptions())
+                self.rest.create(Where(kind, namespace), obj, WriteOptions())
 
     def close(self) -> None:
         """Close the files."""
@@ -73,10 +76,11 @@ class Api:
             return await self._answer(request)
         except StatusError as error:
             return _failure(error)
+        except web.HTTPRequestEntityTooLarge:
+            return _failure(StatusError(413, f"the request is too large; at most {MAX_BODY} bytes are taken"))
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception as error:
-            # one request's defect must not end the cluster; it is logged and told
+        except Exception as error:  # noqa: BLE001 - a request's defect must not end the cluster; it is logged and told
             self._log.exception("request failed", method=request.method, path=request.path_qs)
             return _failure(StatusError(500, f"Internal error occurred: {error}"))
 

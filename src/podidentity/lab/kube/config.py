@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import functools
 import ipaddress
 import random
@@ -55,8 +55,8 @@ class Kubelets:
 class ApiConfig:
     """``data_dir`` None keeps nothing; ``tls`` None makes a throwaway certificate; ``plain`` serves http instead.
 
-    ``sa_key`` is an RSA key in PEM (None: a throwaway one). ``tokens`` are static bearer tokens. ``history`` is the number
-    of changes a resource remembers; ``bookmark_interval`` and ``watch_timeout`` are seconds.
+    ``sa_key`` is an RSA key in PEM (None: a throwaway one). ``tokens`` are static bearer tokens. ``history`` is the
+    number of changes a resource remembers; ``bookmark_interval`` and ``watch_timeout`` are seconds.
     """
 
     data_dir: Path | None = None
@@ -92,7 +92,7 @@ def throwaway_certificate() -> tuple[bytes, bytes]:
     """A self-signed certificate for loopback and its key, both PEM; the certificate is its own CA."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "embedded-apiserver")])
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    start = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
     names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     certificate = (
@@ -102,7 +102,7 @@ def throwaway_certificate() -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=30))
+        .not_valid_after(start + dt.timedelta(days=30))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(key_id, critical=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from podidentity.lab.kube.objects import Obj
@@ -75,23 +76,22 @@ def _one(field: Field, owner: str, value: Any, path: str, unknown: list[str]) ->
         raise _wrong(field, owner, value, path)
 
 
+_FITTING: Final[Mapping[str, tuple[type, ...]]] = {
+    "s": (str,),
+    "i": (int,),
+    "b": (bool,),
+    "f": (int, float),
+    "q": (int, float, str),
+    "x": (int, str),
+}
+
+
 def _fits(letter: str, value: Any) -> bool:
-    number = isinstance(value, int) and not isinstance(value, bool)
-    match letter:
-        case "s":
-            return isinstance(value, str)
-        case "i":
-            return number
-        case "b":
-            return isinstance(value, bool)
-        case "f":
-            return number or isinstance(value, float)
-        case "q":
-            return number or isinstance(value, float) or (isinstance(value, str) and bool(_QUANTITY.fullmatch(value)))
-        case "x":
-            return number or isinstance(value, str)
-        case _:
-            return True
+    allowed = _FITTING.get(letter)
+    if allowed is None:
+        return True
+    good = type(value) in allowed
+    return good and not (letter == "q" and isinstance(value, str) and not _QUANTITY.fullmatch(value))
 
 
 def _wrong(field: Field, owner: str, value: Any, path: str) -> WrongTypeError:

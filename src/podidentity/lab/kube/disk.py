@@ -45,7 +45,7 @@ class Disk:
         yield from self._db.execute("SELECT * FROM objects WHERE body IS NOT NULL ORDER BY resource, namespace, name")
 
     def put(self, resource: str, namespace: str, name: str, revision: int, body: bytes | None) -> None:
-        """Write one object, or with ``body`` None the tombstone that keeps its revision; ``sqlite3.Error`` on failure."""
+        """Write one object, or with ``body`` None a tombstone that keeps its revision; may raise ``sqlite3.Error``."""
         self._db.execute(_PUT, (resource, namespace, name, revision, body))
 
     def close(self) -> None:

@@ -98,15 +98,24 @@ def _core(plural: str, kind: str, **more: object) -> Kind:
 
 def _apps(plural: str, kind: str, short: str, **more: str) -> Kind:
     subresources = {_STATUS: kind, **more}
-    return Kind("apps", "v1", plural, kind, True, (short,), _ALL, subresources=subresources, generation=True)
+    return Kind(
+        "apps",
+        "v1",
+        plural,
+        kind,
+        short_names=(short,),
+        categories=_ALL,
+        subresources=subresources,
+        generation=True,
+    )
 
 
 def _rbac(plural: str, kind: str, *, namespaced: bool) -> Kind:
-    return Kind("rbac.authorization.k8s.io", "v1", plural, kind, namespaced)
+    return Kind("rbac.authorization.k8s.io", "v1", plural, kind, namespaced=namespaced)
 
 
 def _review(group: str, plural: str, kind: str, *, namespaced: bool = False) -> Kind:
-    return Kind(group, "v1", plural, kind, namespaced, verbs=_REVIEW)
+    return Kind(group, "v1", plural, kind, namespaced=namespaced, verbs=_REVIEW)
 
 
 BUILT_IN: Final[tuple[Kind, ...]] = (
@@ -159,13 +168,13 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         "v1",
         "customresourcedefinitions",
         "CustomResourceDefinition",
-        False,
-        ("crd", "crds"),
-        ("api-extensions",),
+        namespaced=False,
+        short_names=("crd", "crds"),
+        categories=("api-extensions",),
         subresources={_STATUS: "CustomResourceDefinition"},
         generation=True,
     ),
-    Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", False),
+    Kind("storage.k8s.io", "v1", "csidrivers", "CSIDriver", namespaced=False),
     _review("authorization.k8s.io", "selfsubjectaccessreviews", "SelfSubjectAccessReview"),
     _review("authorization.k8s.io", "selfsubjectrulesreviews", "SelfSubjectRulesReview"),
     _review("authorization.k8s.io", "subjectaccessreviews", "SubjectAccessReview"),

@@ -50,8 +50,8 @@ def faults(resource: str, obj: Obj) -> Iterator[Cause]:
             yield _wrong("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             text = (
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
-                "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+                "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
                 "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             )
             yield _wrong("metadata.labels", value, text)

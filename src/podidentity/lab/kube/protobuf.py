@@ -1,6 +1,6 @@
 """The protobuf request bodies of kubectl's and helm's typed clients, decoded by field number (pure).
 
-An envelope of four bytes and a message ``Unknown`` holds the object. Only the kinds those clients create are known here;
+An envelope of four bytes and a message ``Unknown`` holds the object. Only kinds those clients create are known here;
 a field that is not in the tables below is refused rather than lost.
 """
 

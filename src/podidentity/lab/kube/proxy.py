@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlencode
 
 import aiohttp
@@ -41,7 +41,7 @@ class KubeletProxy:
         self._kubelets = kubelets
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> KubeletProxy:
+    async def __aenter__(self) -> Self:
         """Open the client; raises OSError or ssl.SSLError when a certificate file cannot be used."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
         connector = aiohttp.TCPConnector(ssl=_context(self._kubelets), limit=0)

@@ -14,7 +14,8 @@ from podidentity.lab.kube.errors import StatusError, bad_request, not_here
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, encode, meta
 from podidentity.lab.kube.proxy import KubeletProxy
-from podidentity.lab.kube.rest import DeleteOptions, Outcome, Rest, WriteOptions
+from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
+from podidentity.lab.kube.rest import Rest
 from podidentity.lab.kube.reviews import Reviews
 from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.streams import Streams
@@ -65,7 +66,7 @@ class Resources:
     def _read(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         table = Tables(kind, request.query, self._now) if negotiate(request.headers.get("Accept", "")) else None
         if target.verb == "get":
-            stored = self._rest.get(kind, target.home(kind), target.name)
+            stored = self._rest.get(target.where(kind))
             body = table.single(stored) if table else prefix(kind) + stored.body[1:]
         else:
             page = reading.list_page(self._store, kind, target, request.query)
@@ -73,54 +74,40 @@ class Resources:
         return web.Response(body=body, content_type=JSON)
 
     async def _subresource(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
+        where = target.where(kind)
         match target.subresource, target.verb:
             case "log", "get":
-                pod = self._rest.get(kind, target.namespace, target.name).obj()
-                return await self._proxy.log(request, pod, request.query)
+                return await self._proxy.log(request, self._rest.get(where).obj(), request.query)
             case "exec", "get" | "create":
-                pod = self._rest.get(kind, target.namespace, target.name).obj()
-                return await self._proxy.exec(request, pod)
+                return await self._proxy.exec(request, self._rest.get(where).obj())
             case "token", "create":
                 body = read_object(await request.read(), request.content_type)
                 return _json(self._reviews.token_request(target.namespace, target.name, body), 201)
             case "binding", "create":
                 body = read_object(await request.read(), request.content_type)
-                done = subresources.bind(self._rest, kind, target.namespace, target.name, body, self._now())
-                return _json(done, 201)
+                return _json(subresources.bind(self._rest, where, body, self._now()), 201)
             case "scale", "get":
-                return _json(subresources.scale_of(self._rest.get(kind, target.namespace, target.name).obj()))
+                return _json(subresources.scale_of(self._rest.get(where).obj()))
             case "scale", "update" | "patch":
-                raw = await request.read()
-                body = read_patch(raw)
+                body = read_patch(await request.read())
                 change = subresources.scale_change(target.verb, request.content_type, body)
-                options = WriteOptions(_dry_run(request.query))
-                return _json(subresources.rescale(self._rest, kind, target.namespace, target.name, change, options))
+                return _json(subresources.rescale(self._rest, where, change, WriteOptions(_dry_run(request.query))))
             case _:
                 raise StatusError(405, "the server does not allow this method on the requested resource")
 
     def _write(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
-        query, namespace = request.query, target.home(kind)
-        options = WriteOptions(_dry_run(query), _validation(query))
+        where = target.where(kind, target.subresource)
+        options = WriteOptions(_dry_run(request.query), _validation(request.query))
         if target.verb == "patch":
-            outcome = self._rest.patch(
-                kind,
-                namespace,
-                target.name,
-                request.content_type,
-                read_patch(raw),
-                options,
-                subresource=target.subresource,
-            )
+            outcome = self._rest.patch(where, request.content_type, read_patch(raw), options)
         elif target.verb == "update":
-            obj = read_object(raw, request.content_type)
-            outcome = self._rest.update(kind, namespace, target.name, obj, options, subresource=target.subresource)
+            outcome = self._rest.update(where, read_object(raw, request.content_type), options)
         elif target.name:
             raise not_here(f"POST of {kind.plural}/{target.subresource}")
-        elif kind.namespaced and not namespace:
+        elif kind.namespaced and not target.namespace:
             raise bad_request("an empty namespace may not be set during creation")
         else:
-            obj = read_object(raw, request.content_type)
-            outcome = self._rest.create(kind, namespace, obj, options)
+            outcome = self._rest.create(where, read_object(raw, request.content_type), options)
         return _json(_whole(kind, outcome), 201 if outcome.created else 200, outcome.warnings)
 
     def _delete(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
@@ -128,9 +115,9 @@ class Resources:
         if target.verb == "deletecollection":
             page = reading.list_page(self._store, kind, target, request.query)
             for stored in page.items:
-                self._rest.delete(kind, stored.namespace, stored.name, options)
+                self._rest.delete(Where(kind, stored.namespace, stored.name), options)
             return web.Response(body=reading.list_body(kind, page), content_type=JSON)
-        outcome = self._rest.delete(kind, target.home(kind), target.name, options)
+        outcome = self._rest.delete(target.where(kind), options)
         if outcome.gone and kind.resource != "pods":
             return _json(_success(kind, target.name, outcome.obj))
         return _json(_whole(kind, outcome))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, Final
 
 from podidentity.lab.kube.errors import Cause
@@ -42,22 +43,18 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+_NAMES: Final[Mapping[type, str]] = {
+    NoneType: "null",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    list: "array",
+}
+
+
 def _type_name(value: object) -> str:
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case _:
-            return "object"
+    return _NAMES.get(type(value), "object")
 
 
 def _fits(wanted: str, value: object) -> bool:
@@ -93,31 +90,41 @@ def _check(schema: Mapping[str, Any], value: Any, path: str, findings: Findings)
 
 def _object(schema: Mapping[str, Any], value: Obj, path: str, findings: Findings) -> None:
     properties: Mapping[str, Any] = schema.get("properties") or {}
-    additional = schema.get("additionalProperties")
-    keep = bool(schema.get("x-kubernetes-preserve-unknown-fields")) or additional is True
     embedded = bool(schema.get("x-kubernetes-embedded-resource"))
+    typed_meta = embedded or "x-root" in schema
     for name, sub in properties.items():
-        if name not in value and "default" in sub:
+        if "default" in sub and (name not in value or (value[name] is None and not sub.get("nullable"))):
             value[name] = decode(encode(sub["default"]))
     for name in list(value):
-        if (embedded or schema.get("x-root")) and name in _META:
+        where = _join(path, name)
+        if typed_meta and name in _META:
             if name == "metadata" and not isinstance(value[name], dict):
                 del value[name]
-        elif name in properties:
-            if value[name] is None and not properties[name].get("nullable") and "default" in properties[name]:
-                value[name] = decode(encode(properties[name]["default"]))
-            _check(properties[name], value[name], _join(path, name), findings)
-        elif isinstance(additional, Mapping):
-            _check(additional, value[name], _join(path, name), findings)
-        elif not keep:
-            findings.unknown.append(_join(path, name))
+        elif (sub := _schema_of(schema, name)) is not None:
+            _check(sub, value[name], where, findings)
+        elif not _keeps(schema):
+            findings.unknown.append(where)
             del value[name]
-    required = [*(schema.get("required") or ()), *(("apiVersion", "kind") if embedded else ())]
-    for name in required:
-        if name not in value or (embedded and name in _META and not value[name]):
-            more = ": must not be empty" if embedded and name in _META else ""
-            findings.causes.append(Cause("FieldValueRequired", f"Required value{more}", _join(path, name)))
+    _required(schema, value, path, findings, embedded=embedded)
     _count(schema, value, "Properties", path, findings)
+
+
+def _schema_of(schema: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    found = (schema.get("properties") or {}).get(name, schema.get("additionalProperties"))
+    return found if isinstance(found, Mapping) else None
+
+
+def _keeps(schema: Mapping[str, Any]) -> bool:
+    return bool(schema.get("x-kubernetes-preserve-unknown-fields")) or schema.get("additionalProperties") is True
+
+
+def _required(schema: Mapping[str, Any], value: Obj, path: str, findings: Findings, *, embedded: bool) -> None:
+    for name in schema.get("required") or ():
+        if name not in value:
+            findings.causes.append(Cause("FieldValueRequired", "Required value", _join(path, name)))
+    for name in ("apiVersion", "kind") if embedded else ():
+        if not value.get(name):
+            findings.causes.append(Cause("FieldValueRequired", "Required value: must not be empty", _join(path, name)))
 
 
 def _count(schema: Mapping[str, Any], value: Any, what: str, path: str, findings: Findings) -> None:

@@ -90,7 +90,7 @@ def parse_fields(text: str, supported: Callable[[str], bool]) -> Requirements:
     """``a=b,c!=d`` as terms; StatusError 400 for a field the kind does not select by."""
     terms: list[Requirement] = []
     for part in filter(None, _split_escaped(text)):
-        for sign, operator in (("!=", "notin"), ("==", "in"), ("=", "in")):
+        for sign in ("!=", "==", "="):
             key, found, value = part.partition(sign)
             if found:
                 break
@@ -98,7 +98,7 @@ def parse_fields(text: str, supported: Callable[[str], bool]) -> Requirements:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if not supported(key):
             raise bad_request(f"field label not supported: {key}")
-        terms.append(Requirement(key, operator, frozenset([_unescape(value)])))
+        terms.append(Requirement(key, "notin" if sign == "!=" else "in", frozenset([_unescape(value)])))
     return tuple(terms)
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
-from podidentity.lab.kube.api import Api
+from podidentity.lab.kube.api import MAX_BODY, Api
 from podidentity.lab.kube.config import ApiConfig, throwaway_certificate, throwaway_context
 from podidentity.lab.kube.users import MASTERS, User
 
-_GRACE = 2.0
+_GRACE, _KEEP_ALIVE = 2.0, 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,14 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
     config = replace(config, tokens={admin: User("admin", (MASTERS,)), **config.tokens})
     api = Api(config)
     context = None if config.plain else config.tls.context() if config.tls else throwaway_context()
-    server = web.Server(api.handle, handler_cancellation=True, keepalive_timeout=300, access_log=None)
     loop = asyncio.get_running_loop()
+    server = web.Server(
+        api.handle,
+        request_factory=_request_factory(loop),
+        handler_cancellation=True,
+        keepalive_timeout=_KEEP_ALIVE,
+        access_log=None,
+    )
     async with AsyncExitStack() as stack:
         stack.callback(api.close)
         await stack.enter_async_context(api.proxy)
@@ -65,6 +72,15 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
         scheme = "http" if config.plain else "https"
         url = f"{scheme}://{host}:{ports[0]}" if ports else f"{scheme}://{host}"
         yield Running(url, _ca(config), admin, api, tuple(ports))
+
+
+def _request_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., web.BaseRequest]:
+    """aiohttp's own, with the real server's limit on bodies."""
+
+    def make(*parts: Any) -> web.BaseRequest:
+        return web.BaseRequest(*parts, loop, client_max_size=MAX_BODY)
+
+    return make
 
 
 def _ca(config: ApiConfig) -> str:

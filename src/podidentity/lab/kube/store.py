@@ -92,7 +92,7 @@ class Store:
         self.revision = max(disk.revision(), 1)
         self._start = self.revision
         for resource, namespace, name, revision, body in disk.load():
-            self._table(resource).set(self._stored(resource, namespace, name, revision, body, decode(body)))
+            self._table(resource).set(self._stored(resource, (namespace, name), revision, body, decode(body)))
 
     def _table(self, resource: str) -> _Table:
         found = self._tables.get(resource)
@@ -100,7 +100,8 @@ class Store:
             found = self._tables[resource] = _Table(self._start, self._history)
         return found
 
-    def _stored(self, resource: str, namespace: str, name: str, revision: int, body: bytes, obj: Obj) -> Stored:
+    def _stored(self, resource: str, key: Key, revision: int, body: bytes, obj: Obj) -> Stored:
+        namespace, name = key
         fields = {"metadata.name": name, "metadata.namespace": namespace}
         for field_name, path in self._fields_of(resource).items():
             value = dig(obj, *path.split("."))
@@ -137,7 +138,7 @@ class Store:
         revision = self.revision + 1
         metadata["resourceVersion"] = str(revision)
         bare = {key: value for key, value in obj.items() if key not in {"apiVersion", "kind"}}
-        stored = self._stored(resource, namespace, name, revision, encode(bare), bare)
+        stored = self._stored(resource, (namespace, name), revision, encode(bare), bare)
         table = self._table(resource)
         self._disk.put(resource, namespace, name, revision, stored.body)
         old = table.objects.get((namespace, name))
@@ -155,7 +156,7 @@ class Store:
         revision = self.revision + 1
         metadata["resourceVersion"] = str(revision)
         bare = {field: value for field, value in obj.items() if field not in {"apiVersion", "kind"}}
-        gone = self._stored(resource, *key, revision, encode(bare), bare)
+        gone = self._stored(resource, key, revision, encode(bare), bare)
         self._disk.put(resource, *key, revision, None)
         self.revision = revision
         table.drop(key)

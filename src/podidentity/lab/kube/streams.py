@@ -21,7 +21,10 @@ _EXPIRED = 410
 
 
 class Streams:
-    """Every open watch. ``bookmark_interval`` and ``timeout`` (when the client names none) are seconds, ``now`` those since the epoch."""
+    """Every open watch.
+
+    ``bookmark_interval`` and ``timeout`` (when the client names none) are seconds, ``now`` gives those since the epoch.
+    """
 
     def __init__(self, store: Store, *, bookmark_interval: float, timeout: float, now: Callable[[], float]) -> None:
         self._store = store

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from podidentity.lab.kube.errors import StatusError, bad_request, conflict
-from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, dig, rfc3339
 from podidentity.lab.kube.patch import json_patch, merge_patch
-from podidentity.lab.kube.rest import Rest, WriteOptions
+from podidentity.lab.kube.requests import Where, WriteOptions
+from podidentity.lab.kube.rest import Rest
 
 
-def bind(rest: Rest, pods: Kind, namespace: str, name: str, body: Obj, now: float) -> Obj:
+def bind(rest: Rest, where: Where, body: Obj, now: float) -> Obj:
     """Assign a pod to a node; 409 when it has one."""
     node = dig(body, "target", "name")
     if not node:
         raise bad_request("a Binding needs target.name")
-    pod = rest.get(pods, namespace, name).obj()
+    pod, name = rest.get(where).obj(), where.name
     if taken := dig(pod, "spec", "nodeName"):
         raise conflict("pods/binding", "", name, f'pod {name} is already assigned to node "{taken}"')
     if pod["metadata"].get("deletionTimestamp"):
@@ -26,7 +26,7 @@ def bind(rest: Rest, pods: Kind, namespace: str, name: str, body: Obj, now: floa
     condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": rfc3339(now)}
     others = [found for found in dig(pod, "status", "conditions") or () if found.get("type") != "PodScheduled"]
     pod["status"] = {**(pod.get("status") or {}), "conditions": [*others, condition]}
-    rest.overwrite(pods, pod)
+    rest.overwrite(where.kind, pod)
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
@@ -48,11 +48,9 @@ def scale_of(obj: Obj) -> Obj:
     }
 
 
-def rescale(
-    rest: Rest, kind: Kind, namespace: str, name: str, change: Callable[[Obj], Any], options: WriteOptions
-) -> Obj:
+def rescale(rest: Rest, where: Where, change: Callable[[Obj], Any], options: WriteOptions) -> Obj:
     """Write ``spec.replicas`` through a Scale that ``change`` makes of the present one."""
-    obj = rest.get(kind, namespace, name).obj()
+    obj = rest.get(where).obj()
     wanted = change(scale_of(obj))
     replicas = dig(wanted, "spec", "replicas")
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
@@ -60,7 +58,7 @@ def rescale(
     obj["spec"]["replicas"] = replicas
     if version := dig(wanted, "metadata", "resourceVersion"):
         obj["metadata"]["resourceVersion"] = version
-    return scale_of(rest.update(kind, namespace, name, obj, options).obj)
+    return scale_of(rest.update(where, obj, options).obj)
 
 
 def scale_change(verb: str, content_type: str, body: Any) -> Callable[[Obj], Any]:

@@ -9,6 +9,7 @@ from typing import Final
 from podidentity.lab.kube.errors import bad_request
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.rbac import Attributes
+from podidentity.lab.kube.requests import Where
 
 _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _TRUE: Final = frozenset(["true", "1"])
@@ -28,9 +29,9 @@ class Target:
     name: str = ""
     subresource: str = ""
 
-    def home(self, kind: Kind) -> str:
-        """The namespace objects of ``kind`` are stored under: none for cluster-scoped ones."""
-        return self.namespace if kind.namespaced else ""
+    def where(self, kind: Kind, subresource: str = "") -> Where:
+        """The object or collection in the store: cluster-scoped objects have no namespace there."""
+        return Where(kind, self.namespace if kind.namespaced else "", self.name, subresource)
 
     def attributes(self, query: Mapping[str, str]) -> Attributes:
         """What authorization is asked for."""

@@ -1,4 +1,4 @@
-"""The fields of the built-in kinds: what they are called, of what type, and how a strategic patch merges them (pure)."""
+"""The fields of the built-in kinds: what they are called, their types, how a strategic patch merges them (pure)."""
 
 from __future__ import annotations
 
