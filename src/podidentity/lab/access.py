@@ -165,3 +165,21 @@ async def status_of(client: KubeClient, namespace: str, pod: str) -> Document:
         if isinstance(error, NotFound):
             return {}
         raise
+
+
+async def why_not_ready(client: KubeClient, namespace: str) -> str:
+    """The first pod that is not ready, the state of its container, and the last line of its log."""
+    pods = json.loads(await client.raw("GET", f"/api/v1/namespaces/{namespace}/pods")).get("items", [])
+    for pod in pods:
+        for container in pod.get("status", {}).get("containerStatuses", []):
+            if container.get("ready"):
+                continue
+            name = pod["metadata"]["name"]
+            state = next(iter(container.get("state", {}).items()), ("unknown", {}))
+            reason = state[1].get("reason", state[0])
+            try:
+                lines = (await pod_logs(client, namespace, name, tail=1)).splitlines()
+            except ApiError as error:
+                lines = [str(error)]
+            return f"pod {name} is not ready ({reason}): {lines[-1] if lines else 'it wrote nothing'}"
+    return f"{len(pods)} pods exist and all of them are ready"

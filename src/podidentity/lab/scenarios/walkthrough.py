@@ -8,6 +8,7 @@ import string
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from podidentity.config.errors import ConfigError
 from podidentity.lab import access
 from podidentity.lab.azure import UserAssignedIdentity
 from podidentity.lab.cluster import Answer
@@ -105,7 +106,10 @@ class Walkthrough:
         self.show(await cluster.apply(objects.shipped("podidentityexception.yaml")))
         self.show(await cluster.apply(objects.shipped("csi-provider.yaml")))
         nodes = self.lab.spec.node_count
-        await cluster.until("mic, nmi and csi-provider are ready", lambda: self._ready(2 + 2 * nodes))
+        try:
+            await cluster.until("mic, nmi and csi-provider are ready", lambda: self._ready(2 + 2 * nodes))
+        except ConfigError as error:
+            raise ConfigError(f"{error}; {await access.why_not_ready(cluster.client, 'default')}") from None
         answer = self.show(await cluster.get("pods"))
         mic = next(line.split()[0] for line in answer.text.splitlines() if line.startswith("mic-"))
         self.show(await cluster.logs(mic), limit=24)
