@@ -8,8 +8,10 @@ import json
 import sys
 from pathlib import Path
 
+import uvloop
 from aiohttp import web
 
+from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from podidentity.config.nmi import nmi_settings
 from podidentity.nmi.app import run
@@ -50,7 +52,8 @@ async def main(folder: Path, argv: list[str]) -> int:
     (folder / "kubeconfig").write_text(json.dumps(config))
     configure_logging(log_format="text", verbosity=0)
     try:
-        await run(nmi_settings(argv, {"KUBECONFIG": str(folder / "kubeconfig")}))
+        settings = nmi_settings(argv, {"KUBECONFIG": str(folder / "kubeconfig")})
+        await until_signal(run(settings))
     except ConfigError as error:
         sys.stderr.write(f"podidentity nmi: {error}\n")
         return 1
@@ -61,4 +64,5 @@ async def main(folder: Path, argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), sys.argv[2:])))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as uv:
+        sys.exit(uv.run(main(Path(sys.argv[1]), sys.argv[2:])))

@@ -287,17 +287,10 @@ class Bench:
         self.metrics = Metrics()
         self.log = io.StringIO()
         configure_logging(log_format="text", verbosity=0, stream=self.log)
-        deps = Deps(
-            pods=self.api,
-            secrets=self.api,
-            imds_tokens=self.imds,
-            imds_documents=self.imds,
-            entra=self.entra,
-            log=get_logger(),
-            meter=self.metrics,
-            clock=clock,
-            authorities=frozenset({"login.microsoftonline.com"}),
-        )
+        sources = {"imds_tokens": self.imds, "imds_documents": self.imds, "entra": self.entra}
+        authorities = frozenset({"login.microsoftonline.com"})
+        api = {"pods": self.api, "secrets": self.api}
+        deps = Deps(**api, **sources, log=get_logger(), meter=self.metrics, clock=clock, authorities=authorities)  # type: ignore[arg-type]
         self.app: App = build_app(settings, deps, addresses=["10.9.9.9"], limits=limits)
         self.app.synced.set()
         self.port = 0
@@ -316,6 +309,12 @@ class Bench:
             if change is not None:
                 self.app.finder.on_change(change)
                 self.app.cluster.on_pod(change)
+
+    def put_exception(self, item: AzurePodIdentityException) -> None:
+        """Let the watch tell of an exception."""
+        change = self._apply(self.app.cluster.exceptions, item)
+        assert change is not None
+        self.app.cluster.on_exception(change)
 
     def drop_pod(self, pod: Pod) -> None:
         """Let the watch tell that a pod is gone."""

@@ -73,6 +73,16 @@ async def test_hold_ends_after_its_time(start: Start, make: type[Make]) -> None:
     assert 0.9 < loop.time() - before < 2.0
 
 
+async def test_exception_made_while_a_request_waits_lets_it_pass(start: Start, make: type[Make]) -> None:
+    """A held request is judged anew when an exception comes, not only when an assignment does."""
+    bench = await start()
+    bench.put_pod(make.pod(labels={"app": "addon"}))
+    waiting = asyncio.ensure_future(bench.token())
+    await until(lambda: bench.app.cluster.waiters.held == 1)
+    bench.put_exception(make.exception({"app": "addon"}))
+    assert (await waiting).json["client_id"] == "client-of-node"
+
+
 async def test_pod_that_goes_while_it_waits_is_told(start: Start, make: type[Make]) -> None:
     """The deletion of the pod, or another pod of its name, ends the wait at once."""
     bench = await start()

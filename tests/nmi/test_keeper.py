@@ -130,7 +130,7 @@ def test_address_of_the_node(listen: str, host_ip: str, expected: str | None) ->
 
 def test_both_listeners() -> None:
     """The agent listens on the node's address and on loopback, or on all when told so."""
-    assert listen_addresses("", "10.0.0.4") == ["10.0.0.4", "127.0.0.1"]
+    assert listen_addresses("", "10.0.0.4") == ["10.0.0.4", "127.0.0.1", "::1"]
     assert listen_addresses("0.0.0.0", "10.0.0.4") == ["0.0.0.0"]
     assert not usable("")
 

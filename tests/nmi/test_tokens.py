@@ -78,6 +78,22 @@ async def test_failing_refresh_serves_the_old_token_to_its_end() -> None:
     refresher.cancel()
 
 
+async def test_fault_in_the_background_does_not_end_the_refresher() -> None:
+    """An exception nobody expected while refreshing leaves the old token in place, and the next refresh works."""
+    chain = Chain(pause=60.0)
+    chain.imds.life = 10 * HOUR
+    refresher = asyncio.ensure_future(chain.cached.run())
+    first = await chain.cached.token(wanted())
+    chain.imds.errors = [RuntimeError("surprise")]
+    await asyncio.sleep(5 * HOUR)
+    assert chain.cached.peek(wanted()) is first
+    await asyncio.sleep(61)
+    assert chain.cached.peek(wanted()) is first
+    await asyncio.sleep(1)
+    assert chain.cached.peek(wanted()) is not first
+    refresher.cancel()
+
+
 async def test_token_about_to_expire_is_not_kept() -> None:
     """A token with less than a minute to live is handed out but never cached."""
     chain = Chain()

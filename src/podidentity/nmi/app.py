@@ -12,7 +12,6 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from podidentity.aio.clock import Clock
-from podidentity.aio.signals import until_signal
 from podidentity.azure.cloud import CHINA, GERMAN, PUBLIC, US_GOVERNMENT
 from podidentity.azure.entra import EntraClient
 from podidentity.azure.imds import ImdsClient
@@ -38,7 +37,7 @@ __all__ = ["App", "Deps", "build_app", "run"]
 
 
 async def run(settings: NmiSettings) -> None:
-    """Run nmi until SIGTERM or SIGINT; the datapath stays in place. Raises ConfigError for what a person must mend."""
+    """Run nmi until cancelled; the datapath stays in place. Raises ConfigError for what a person must mend."""
     log = get_logger()
     if settings.uninstall_datapath:
         await _uninstall(log)
@@ -48,7 +47,7 @@ async def run(settings: NmiSettings) -> None:
     if settings.install_datapath:
         await _install(nft, log)
         return
-    await until_signal(_Running(settings, target, nft, log).main())
+    await _Running(settings, target, nft, log).main()
 
 
 async def _uninstall(log: Logger) -> None:

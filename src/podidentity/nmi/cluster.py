@@ -55,6 +55,10 @@ class Cluster:
         if item is not None:
             self.waiters.wake(item.key)
 
+    def on_exception(self, _change: Change[AzurePodIdentityException]) -> None:
+        """Wake everybody: an exception names labels, not pods."""
+        self.waiters.wake_all()
+
     def exceptions_for(self, pod: Pod) -> Iterable[AzurePodIdentityException]:
         """Return the exceptions of the pod's namespace."""
         return self.exceptions.by_index(_BY_NAMESPACE, pod.metadata.namespace)

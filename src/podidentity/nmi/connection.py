@@ -82,10 +82,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
-        self._current: Request | None = None
         self._started = 0.0
         self._closing = False
-        self._eof = False
         self._paused_until = _NEVER
         self.peer = ""
         self.deadline = _NEVER
@@ -135,7 +133,6 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Treat a half-closed client as gone: what it waited for is released."""
-        self._eof = True
         if self._task is not None:
             self._task.cancel()
         return False
@@ -223,7 +220,6 @@ class Connection(asyncio.Protocol):
         self._started = self._loop.time()
         answer = self._work.at_once(request)
         if answer is None:
-            self._current = request
             self.deadline = _NEVER
             self._task = self._work.begin(self, request)
             if self._task is not None:
@@ -234,7 +230,6 @@ class Connection(asyncio.Protocol):
     def finish(self, request: Request, answer: Answer) -> None:
         """Take the answer of the task that ``begin`` started, then the requests lined up behind it."""
         self._task = None
-        self._current = None
         self._answered(request, answer)
         self._next()
 

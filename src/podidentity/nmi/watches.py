@@ -48,7 +48,14 @@ def reflectors(
             clock=clock,
             rng=rng,
         ),
-        Reflector(client, AZURE_POD_IDENTITY_EXCEPTIONS, cluster.exceptions, clock=clock, rng=rng),
+        Reflector(
+            client,
+            AZURE_POD_IDENTITY_EXCEPTIONS,
+            cluster.exceptions,
+            on_change=cluster.on_exception,
+            clock=clock,
+            rng=rng,
+        ),
     ]
     if settings.operation_mode == "managed":
         found.append(Reflector(client, AZURE_IDENTITIES, cluster.identities, clock=clock, rng=rng))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 
 from podidentity.config.errors import ConfigError
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK6 = "::1"
+_NO_IPV6 = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def usable(text: str) -> bool:
@@ -47,19 +50,25 @@ def node_address(listen: str, host_ip: str, metadata_ip: str, metadata_port: int
 
 
 def listen_addresses(listen: str, target: str) -> list[str]:
-    """Return the addresses to bind: the node's and loopback, or all with ``0.0.0.0``."""
+    """Return the addresses to bind: the node's and loopback's two, or all IPv4 with ``0.0.0.0``."""
     if listen in ("0.0.0.0", "::"):  # noqa: S104 - the operator asked for it
         return ["0.0.0.0"]  # noqa: S104 - as above
-    return list(dict.fromkeys([target, LOOPBACK]))
+    return [target, LOOPBACK, LOOPBACK6]
 
 
 def bind(addresses: list[str], port: int) -> list[socket.socket]:
-    """Return listening sockets, one for each address; raises ConfigError naming the address that cannot be had."""
+    """Return listening sockets, one for each address; raises ConfigError naming the address that cannot be had.
+
+    A node without IPv6 does without ``::1``.
+    """
     sockets: list[socket.socket] = []
     for address in addresses:
         try:
-            sockets.append(socket.create_server((address, port), backlog=1024))
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            sockets.append(socket.create_server((address, port), family=family, backlog=1024))
         except OSError as error:
+            if address == LOOPBACK6 and error.errno in _NO_IPV6:
+                continue
             for sock in sockets:
                 sock.close()
             raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from error

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from podidentity.aio.clock import Clock
-from podidentity.nmi.tokens.source import Token, TokenRefused, TokenRequest, TokenSource
+from podidentity.nmi.tokens.source import Token, TokenRequest, TokenSource
 
 
 @dataclass(slots=True)
@@ -68,10 +68,6 @@ class Cached:
         token = self.peek(request)
         return token if token is not None else await self._fetch(request)
 
-    def forget_all(self) -> None:
-        """Drop everything."""
-        self._entries.clear()
-
     async def run(self) -> None:
         """Refresh tokens that are due, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -83,7 +79,7 @@ class Cached:
             request = await self._due.get()
             try:
                 await self._fetch(request)
-            except TokenRefused:
+            except Exception:  # noqa: BLE001 - must not end nmi; whoever asks in the foreground meets it, and it is logged
                 self._try_later(request)
 
     def _try_later(self, request: TokenRequest) -> None:
