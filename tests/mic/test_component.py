@@ -338,7 +338,7 @@ async def _fetch(url: str) -> tuple[int, str]:
 async def _read_until(stream: asyncio.StreamReader, lines: list[str], text: str) -> None:
     while True:
         line = (await stream.readline()).decode()
-        assert line, lines
+        assert line, "".join(lines)
         lines.append(line)
         if text in line:
             return

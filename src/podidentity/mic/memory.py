@@ -16,7 +16,7 @@ from typing import Final
 
 from podidentity.aio.backoff import Backoff
 from podidentity.azure.arm import HostIdentities, IdentityPatch
-from podidentity.azure.errors import AuthorizationFailed, AzureError, ConflictError, HostNotFound
+from podidentity.azure.errors import AuthorizationFailed, AzureError, ConflictError, HostNotFound, TokenError
 from podidentity.mic import messages
 from podidentity.mic.failures import judge, next_keys, succeeded
 from podidentity.mic.plan import HostView, IdFacts, Item
@@ -212,7 +212,7 @@ class HostMemory:
         delay = error.retry_after if error.retry_after is not None else HOST_BACKOFF.delay(self._failures, self._rng)
         self._failures += 1
         self.not_before = now + max(delay, HOST_BACKOFF.initial * (1 - HOST_BACKOFF.jitter))
-        if isinstance(error, AuthorizationFailed) or self._failures >= PERSISTENT:
+        if isinstance(error, AuthorizationFailed | TokenError) or self._failures >= PERSISTENT:
             self.trouble = messages.host_error(error, host)
 
     def _resources(self, shelf: Shelf, items: tuple[Item, ...], *, fresh: bool) -> set[str]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from podidentity.azure.errors import AuthorizationFailed, AzureError, LinkedAuthorizationFailed
+from podidentity.azure.errors import AuthorizationFailed, AzureError, LinkedAuthorizationFailed, TokenError
 from podidentity.mic.wanted import Wanted
 from podidentity.rules.resource_id import HostId
 
 APPLIED: Final = "binding applied"
 APPLY_ERROR: Final = "binding apply error"
 REMOVED: Final = "binding removed"
-REMOVE_ERROR: Final = "binding remove error"
 STATUS_ERROR: Final = "status update error"
 MALFORMED: Final = "identity malformed"
 DUPLICATE: Final = "identity ambiguous"
@@ -28,6 +27,11 @@ def applied(want: Wanted, assigned_id: str) -> str:
 def apply_error(want: Wanted, assigned_id: str, why: str) -> str:
     """The assignment is not reached."""
     return f"Applying binding {want.binding.name} on node {want.node} for pod {assigned_id} failed: {why}"
+
+
+def removed(binding: str, node: str, pod: str) -> str:
+    """A record was removed whose node is gone."""
+    return f"Binding {binding} removed from node {node} for pod {pod}"
 
 
 def status_error(assigned_id: str, state: str, why: str) -> str:
@@ -71,8 +75,6 @@ def attach_error(error: AzureError, resource: str, host: HostId) -> str:
             f"the controller's identity may not assign {resource}; give it the role '{OPERATOR_ROLE}' on that scope "
             f"({error})"
         )
-    if isinstance(error, AuthorizationFailed):
-        return f"{host_error(error, host)}"
     return f"{resource} could not be attached to {host.path}; check that the identity exists ({error})"
 
 
@@ -83,4 +85,6 @@ def host_error(error: AzureError, host: HostId) -> str:
             f"the controller's identity may not change {host.path}; give it the role '{MACHINE_ROLE}' on that scope "
             f"({error})"
         )
+    if isinstance(error, TokenError):
+        return f"the controller cannot sign in to Azure; check azure.json and its identity ({error})"
     return f"{host.path} could not be changed, will try again ({error})"

@@ -63,7 +63,7 @@ class RecordWriter:
                 case Delete():
                     changed = await self._delete(write.record)
                 case Release():
-                    changed = await self._release(write.record)
+                    changed = await self._release(write.record, host)
                 case Looked():
                     changed = await self._looked(write)
         except (Conflict, NotFound) as error:
@@ -92,7 +92,7 @@ class RecordWriter:
     async def _create(self, write: Create, host: HostId | None) -> bool:
         want = write.want
         if write.instead is not None:
-            await self._release(write.instead)
+            await self._release(write.instead, host)
         name = free_name(want.key, f"{host.key if host else want.node}\0{want.resource}", self._world.taken)
         annotations = {HOST_ANNOTATION: host.path} if host else {}
         if write.present:
@@ -171,7 +171,7 @@ class RecordWriter:
             return bool(self._world.gone(rec.name, meta.uid).shelves)
         return self._seen(left)
 
-    async def _release(self, rec: Record) -> bool:
+    async def _release(self, rec: Record, host: HostId | None) -> bool:
         meta = rec.object.metadata
         rest = [name for name in meta.finalizers if name != FINALIZER]
         patch: Mapping[str, object] = {
@@ -186,7 +186,20 @@ class RecordWriter:
             self._failed("assigned_identity_deletion")
             raise
         self._log.v(1).info("released assigned id", id=rec.name)
+        if host is None:
+            self._node_is_gone(rec)
         return self._seen(answer) if rest else bool(self._world.gone(rec.name, meta.uid).shelves)
+
+    def _node_is_gone(self, rec: Record) -> None:
+        """Say that a record went whose host is not known, so that nothing could be removed from it."""
+        spec = rec.object.spec
+        if rec.resource:
+            self._log.warning(
+                "the host is not known; the identity may still be on it", id=rec.name, node=spec.node_name
+            )
+        message = messages.removed(spec.azure_binding_ref.name, spec.node_name, spec.pod)
+        ref = reference(identified(AZURE_IDENTITY_BINDINGS, spec.azure_binding_ref))
+        self._out.events.event(ref, "Normal", messages.REMOVED, message)
 
     async def _patch(self, obj: AzureAssignedIdentity, ops: list[Mapping[str, object]]) -> AzureAssignedIdentity:
         return await self._out.kube.patch_json(AZURE_ASSIGNED_IDENTITIES, obj.name, obj.namespace, ops)
