@@ -20,8 +20,8 @@ import aiohttp
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import NotFound
 from podidentity.kube.settings import KubeSettings
-from podidentity.lab.execute import Finished, run_in_pod
-from podidentity.lab.forward import bind_loopback, forwarding
+from podidentity.kube.transport import build_context, connector
+from podidentity.lab.execute import STATUS, STDOUT, Finished, exit_code
 from podidentity.lab.node.namespaces import enter_world
 from podidentity.lab.pki import make_pki
 
@@ -59,7 +59,8 @@ class Cluster:
 
     folder: Path
     client: KubeClient
-    url: str
+    settings: KubeSettings
+    tls: ssl.SSLContext
 
     async def create(self, path: str, **body: object) -> Object:
         """POST an object."""
@@ -114,10 +115,13 @@ class Cluster:
         return found[0]
 
     async def prints(self, name: str, wanted: bytes, *command: str) -> None:
-        """Wait until a command in a pod prints ``wanted``."""
+        """Wait until a command in a pod can be run and prints ``wanted``."""
 
         async def holds() -> bool:
-            return bytes((await self.exec(name, *command)).stdout) == wanted
+            try:
+                return bytes((await self.exec(name, *command)).stdout) == wanted
+            except aiohttp.WSServerHandshakeError:
+                return False
 
         await eventually(holds)
 
@@ -142,17 +146,32 @@ class Cluster:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """A plain HTTPS session that reaches the API at ``url``."""
-        pki = self.folder / "pki"
-        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-        context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        """A plain session that dials the API's Unix socket; requests need ``ssl=lab.tls``."""
+        async with aiohttp.ClientSession(connector=connector(self.settings)) as session:
             yield session
+
+    @asynccontextmanager
+    async def open_exec(self, name: str, *command: str, **query: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """The websocket of a command in a pod, as kubectl opens it."""
+        params = [("command", word) for word in command] + [("container", "main"), ("stdout", "true"), *query.items()]
+        url = f"{SERVER}{PODS}/{name}/exec"
+        async with (
+            self.session() as session,
+            session.ws_connect(url, params=params, protocols=["v5.channel.k8s.io"], ssl=self.tls) as socket,
+        ):
+            yield socket
 
     async def exec(self, name: str, *command: str) -> Finished:
         """Run a command in a pod."""
-        async with self.session() as session:
-            return await run_in_pod(session, self.url, "default", name, list(command))
+        done = Finished()
+        async with self.open_exec(name, *command, stderr="true") as socket:
+            async for message in socket:
+                channel, data = message.data[0], message.data[1:]
+                if channel == STATUS:
+                    done.code = exit_code(data)
+                else:
+                    (done.stdout if channel == STDOUT else done.stderr).extend(data)
+        return done
 
 
 @asynccontextmanager
@@ -166,10 +185,8 @@ async def cluster(folder: Path) -> AsyncIterator[Cluster]:
         client_key_file=str(pki / "admin.key"),
         unix_socket=str(folder / "run/api.sock"),
     )
-    listener = bind_loopback(0)
-    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
-    async with KubeClient(settings, user_agent="test") as client, forwarding(listener, folder / "run/api.sock"):
-        yield Cluster(folder, client, url)
+    async with KubeClient(settings, user_agent="test") as client:
+        yield Cluster(folder, client, settings, build_context(settings))
 
 
 def ready(pod: Object) -> bool:

@@ -4,7 +4,7 @@ import base64
 import json
 
 import pytest
-from bench import PODS, Cluster, container, eventually, phase, ready, waiting
+from bench import PODS, SERVER, Cluster, container, eventually, phase, ready, waiting
 
 pytestmark = pytest.mark.e2e
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -121,12 +121,8 @@ async def test_exec_passes_stdin_and_its_end(lab: Cluster) -> None:
     """Protects ``kubectl exec -i``: the command sees the caller's bytes and the end of them."""
     await lab.run("stdin", container={"command": ["sleep", "1000"]})
     await lab.until("stdin", ready)
-    query = [("command", "cat"), ("stdin", "true"), ("stdout", "true"), ("stderr", "true"), ("container", "main")]
     got = bytearray()
-    async with (
-        lab.session() as session,
-        session.ws_connect(f"{lab.url}{PODS}/stdin/exec", params=query, protocols=["v5.channel.k8s.io"]) as socket,
-    ):
+    async with lab.open_exec("stdin", "cat", stdin="true", stderr="true") as socket:
         await socket.send_bytes(b"\x00hello ")
         await socket.send_bytes(b"\x00world")
         await socket.send_bytes(b"\xff\x00")
@@ -143,12 +139,8 @@ async def test_exec_with_a_terminal(lab: Cluster) -> None:
     """Protects ``kubectl exec -it``: a controlling terminal of the caller's size."""
     await lab.run("tty", container={"command": ["sleep", "1000"]})
     await lab.until("tty", ready)
-    query = [("command", "sh"), ("stdin", "true"), ("stdout", "true"), ("tty", "true"), ("container", "main")]
     got = bytearray()
-    async with (
-        lab.session() as session,
-        session.ws_connect(f"{lab.url}{PODS}/tty/exec", params=query, protocols=["v5.channel.k8s.io"]) as socket,
-    ):
+    async with lab.open_exec("tty", "sh", stdin="true", tty="true") as socket:
         await socket.send_bytes(b'\x04{"Width":101,"Height":33}\n')
         await socket.send_bytes(b"\x00tty >/dev/tty; stty size; exit 5\n")
         async for message in socket:
@@ -166,8 +158,8 @@ async def test_logs_can_be_cut_followed_and_dated(lab: Cluster) -> None:
     await lab.run("logs", container={"command": ["sh", "-c", script]})
     await lab.until("logs", ready)
     async with lab.session() as session:
-        url = f"{lab.url}{PODS}/logs/log?container=main&follow=true&tailLines=1"
-        async with session.get(url) as response:
+        url = f"{SERVER}{PODS}/logs/log?container=main&follow=true&tailLines=1"
+        async with session.get(url, ssl=lab.tls) as response:
             while b"late" not in await response.content.readline():
                 pass
     assert (await lab.logs("logs", tailLines="2")).splitlines() == ["line 5", "late"]
