@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from podidentity.lab.cloud import CloudConfig, Faults, Running, Seed, parse_seed, serve
+from podidentity.lab.cloud.tokens import new_key
 
 SUB = "11111111-1111-1111-1111-111111111111"
 TENANT = "22222222-2222-2222-2222-222222222222"
@@ -127,6 +128,12 @@ def seed() -> Seed:
     return parse_seed(SEED)
 
 
+@pytest.fixture(scope="session")
+def signing_key() -> str:
+    """One signing key for all: keys take a while to make."""
+    return new_key()
+
+
 @pytest.fixture
 def faults() -> Faults:
     """Normal behaviour; a module overrides this."""
@@ -134,9 +141,11 @@ def faults() -> Faults:
 
 
 @pytest.fixture
-async def azure(tmp_path: Path, seed: Seed, faults: Faults) -> AsyncIterator[Azure]:
+async def azure(tmp_path: Path, seed: Seed, faults: Faults, signing_key: str) -> AsyncIterator[Azure]:
     """The simulated Azure on loopback over plain HTTP."""
     time = Time()
-    config = CloudConfig(state_dir=tmp_path / "state", seed=seed, faults=faults, wall=time, monotonic=time)
+    config = CloudConfig(
+        state_dir=tmp_path / "state", seed=seed, faults=faults, wall=time, monotonic=time, new_key=lambda: signing_key
+    )
     async with serve(config) as running, aiohttp.ClientSession() as session:
         yield Azure(running, session, time)

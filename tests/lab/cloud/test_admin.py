@@ -12,10 +12,10 @@ from podidentity.lab.cloud import AdminClient, AdminError, CloudConfig, Running,
 
 
 @pytest.fixture
-async def owner(tmp_path: Path, seed: Seed) -> AsyncIterator[tuple[Running, AdminClient]]:
+async def owner(tmp_path: Path, seed: Seed, signing_key: str) -> AsyncIterator[tuple[Running, AdminClient]]:
     """A simulated Azure with a socket, and a client on it."""
     socket = tmp_path / "run" / "admin.sock"
-    config = CloudConfig(state_dir=tmp_path / "state", seed=seed, admin_socket=socket)
+    config = CloudConfig(state_dir=tmp_path / "state", seed=seed, admin_socket=socket, new_key=lambda: signing_key)
     async with serve(config) as running, AdminClient(socket) as client:
         assert socket.stat().st_mode & 0o777 == 0o600
         yield running, client

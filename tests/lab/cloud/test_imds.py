@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 
 import aiohttp
@@ -240,3 +241,29 @@ async def test_app2_is_not_on_any_machine(azure: Azure) -> None:
     """Protects the simplest refusal: an identity that exists but is not attached."""
     status, answer = await azure.imds(f"{QUERY}&client_id={azure.client_id(APP2)}")
     assert (status, answer["error_description"]) == (400, "Identity not found")
+
+
+async def test_the_names_below_a_node(azure: Azure) -> None:
+    """Protects shell scripts that walk the document as text, and paths that lead nowhere."""
+    url = f"{azure.running.imds_url}/metadata/instance"
+    headers, query = {"Metadata": "true"}, "?api-version=2021-02-01&format=text"
+    async with azure.session.get(f"{url}/network/interface/0/{query}", headers=headers) as reply:
+        assert (await reply.text()).split() == ["ipv4/", "ipv6/", "macAddress"]
+    assert (await azure.imds("api-version=2021-02-01", path="/metadata/instance/nothing"))[0] == 404
+    assert (await azure.imds("", path="/metadata/scheduledevents"))[1]["Events"] == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_connection_that_breaks(azure: Azure, after: bool) -> None:
+    """Protects clients of IMDS from nothing but errors with a body."""
+    azure.running.admin.set_faults(rules=[{"service": "imds", "drop": True, "after": after, "times": 2}])
+    with pytest.raises(aiohttp.ClientError):  # after one attempt more, which this client makes for a GET
+        await azure.imds(QUERY)
+    assert (await azure.imds(QUERY))[0] == 200
+
+
+async def test_a_body_without_end(azure: Azure) -> None:
+    """Protects the simulator's memory: a body over the limit is refused on every listener."""
+    for base in (azure.running.imds_url, azure.running.https_url):
+        async with azure.session.post(base + "/x", data=io.BytesIO(b"x" * (4 * 1024 * 1024 + 1))) as reply:
+            assert reply.status == 413

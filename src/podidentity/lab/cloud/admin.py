@@ -16,6 +16,8 @@ Over the Unix socket, HTTP with JSON:
 | PUT /nics | [{"cidr", "resourceId", "kind"}], all of them | {} |
 | POST /seed | a seed (seed.py): what it names is added, hosts keep their identities | {} |
 | POST /hosts/delete | {"host": id} | {} |
+
+Counters and faults begin anew with the process; everything else is kept.
 """
 
 from collections.abc import Callable, Sequence

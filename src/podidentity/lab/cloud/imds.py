@@ -69,7 +69,6 @@ class Imds:
         self._buckets = buckets
         self._cache: dict[tuple[str, str, str], _Cached] = {}
         self._running: Counter[str] = Counter()
-        self.minted = 0
 
     def source(self, peer: str) -> Nic | None:
         """Whose address this is."""
@@ -220,7 +219,6 @@ class Imds:
         if len(self._cache) >= _CACHE:
             self._cache.clear()
         self._cache[asked.host.key, ids.fold(asked.subject.resource_id), asked.resource] = cached
-        self.minted += 1
         return cached
 
     def _render(self, cached: _Cached, resource: str) -> Reply:

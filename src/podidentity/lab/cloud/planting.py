@@ -1,7 +1,7 @@
 """From a seed to rows: the first time all of it, later what is new (hosts keep the identities they have)."""
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -41,18 +41,21 @@ from podidentity.lab.cloud.tokens import new_key
 from podidentity.lab.cloud.world import World
 
 
-def plant(world: World, seed: Seed) -> None:
-    """Put everything the seed names into the world, in one commit; SeedError when it contradicts itself."""
-    world.commit(*_Planting(world, seed).changes())
+def plant(world: World, seed: Seed, make_key: Callable[[], str] = new_key) -> None:
+    """Put everything the seed names into the world, in one commit; SeedError when it contradicts itself.
+
+    `make_key` gives the PEM of the tenant's signing key, asked for the first time only.
+    """
+    world.commit(*_Planting(world, seed, make_key).changes())
 
 
 class _Planting:
     """One planting: rows made so far, so that later parts of the seed find the earlier ones by name."""
 
-    def __init__(self, world: World, seed: Seed) -> None:
+    def __init__(self, world: World, seed: Seed, make_key: Callable[[], str]) -> None:
         self._world = world
         self._seed = seed
-        self._directory = self._make_directory()
+        self._directory = self._make_directory(make_key)
         self._groups = {ids.fold(group.id): group for group in world.groups.values()}
         self._identities = {ids.fold(row.id): row for row in world.identities.values()}
         self._hosts = {row.key: row for row in world.hosts.values()}
@@ -78,7 +81,7 @@ class _Planting:
             changes += self._vault(vault)
         return changes + list(nic_changes(world, self._nics(), self._hosts))
 
-    def _make_directory(self) -> Directory:
+    def _make_directory(self, make_key: Callable[[], str]) -> Directory:
         seed, world = self._seed, self._world
         if world.planted:
             known = world.directory
@@ -92,7 +95,7 @@ class _Planting:
             location=seed.location,
             owner_client_id=owner,
             owner=listed or ids.guid(seed.id, "object", owner),
-            signing_key=new_key(),
+            signing_key=make_key(),
             audiences=seed.audiences,
         )
 

@@ -22,7 +22,7 @@ from podidentity.lab.cloud.imds import Imds
 from podidentity.lab.cloud.keyvault import KeyVault
 from podidentity.lab.cloud.planting import plant
 from podidentity.lab.cloud.seed import Seed
-from podidentity.lab.cloud.tokens import Issuer
+from podidentity.lab.cloud.tokens import Issuer, new_key
 from podidentity.lab.cloud.world import World, random_guid
 
 _KEEPALIVE = 75.0
@@ -35,7 +35,8 @@ class CloudConfig:
     """What to serve and where.
 
     Port 0 takes a free one. `tls` is (certificate, key) as PEM files, None serves plain HTTP. The seed counts when
-    `state_dir` is new only. `wall` gives seconds since the epoch, `monotonic` seconds.
+    `state_dir` is new only. `wall` gives seconds since the epoch, `monotonic` seconds, `new_guid` fresh ids and
+    `new_key` the PEM of the RSA key that a new tenant signs tokens with.
     """
 
     state_dir: Path
@@ -48,6 +49,7 @@ class CloudConfig:
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     new_guid: Callable[[], str] = random_guid
+    new_key: Callable[[], str] = new_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def build(config: CloudConfig) -> Cloud:
     world = World(config.state_dir, wall=config.wall, new_guid=config.new_guid)
     try:
         if not world.planted:
-            plant(world, config.seed)
+            plant(world, config.seed, config.new_key)
         return _wire(config, world)
     except BaseException:
         world.close()

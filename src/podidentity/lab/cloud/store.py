@@ -14,6 +14,8 @@ import msgspec
 
 T = TypeVar("T")
 
+_LOCK_WAIT = 1.0
+
 _SCHEMA = "CREATE TABLE IF NOT EXISTS objects (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key)) WITHOUT ROWID"
 
 
@@ -70,14 +72,20 @@ class Change:
 
 
 class Store:
-    """The state directory's database. One process at a time; `close` is safe to call twice."""
+    """The state directory's database, for one process at a time: sqlite3.OperationalError for the second one."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(directory / "cloud.sqlite3", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        self._db = sqlite3.connect(directory / "cloud.sqlite3", isolation_level=None, timeout=_LOCK_WAIT)
+        try:
+            for statement in ("PRAGMA locking_mode=EXCLUSIVE", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"):
+                self._db.execute(statement)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(_SCHEMA)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.close()
+            raise
 
     def load(self, table: Table[Any]) -> None:
         """Fill a table with what was committed."""
@@ -90,10 +98,11 @@ class Store:
         try:
             for change in changes:
                 self._write(change)
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
         for change in changes:
             change.table._apply(change.key, change.row)  # noqa: SLF001 - as above
 
