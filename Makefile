@@ -28,6 +28,7 @@ check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts
 	@$(DEV_ENV)/bin/lint-imports --no-cache
 	@$(DEV_ENV)/bin/vulture
 	@$(DEV_ENV)/bin/python tests/house_rules.py
+	@$(DEV_ENV)/bin/python -m pytest -q -m 'not e2e' tests/docs
 
 bench: $(DEV_ENV)/ok ## prints the benchmark tables
 	@sh tools/system-tools '$(DEV_ENV)'
