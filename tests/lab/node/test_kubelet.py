@@ -232,6 +232,14 @@ async def test_what_cannot_start_says_why(lab: Cluster) -> None:
     ended = container(pod)["state"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("StartError", 128)
     assert "executable file not found in $PATH" in ended["message"]
+    await lab.run(
+        "place",
+        restartPolicy="Never",
+        volumes=[{"name": "v", "emptyDir": {}}],
+        container={"command": ["true"], "volumeMounts": [{"name": "v", "mountPath": "/usr/new"}]},
+    )
+    pod = await lab.until("place", phase("Failed"))
+    assert container(pod)["state"]["terminated"]["message"] == "mount: /usr/new: Read-only file system"
     volume = {"name": "v", "configMap": {"name": "later"}}
     given = {"command": ["sleep", "1000"], "volumeMounts": [{"name": "v", "mountPath": "/v"}]}
     await lab.run("mount", volumes=[volume], container=given)
@@ -241,7 +249,7 @@ async def test_what_cannot_start_says_why(lab: Cluster) -> None:
     )
     await lab.create(CONFIG_MAPS, apiVersion="v1", kind="ConfigMap", metadata={"name": "later"}, data={"a": "1"})
     await lab.until("mount", ready)
-    for name in ("image", "config", "program", "mount"):
+    for name in ("image", "config", "program", "place", "mount"):
         await lab.delete(name)
 
 

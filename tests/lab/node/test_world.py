@@ -24,6 +24,15 @@ except ConfigError as error:
     sys.exit(0 if "user.max_user_namespaces=10000" in str(error) else f"wrong: {error}")
 sys.exit("not refused")
 """
+KEEPS_PATHS = """
+import os, sys
+from podidentity.lab.node.namespaces import enter_world
+os.makedirs("/run/user/7")
+open("/run/user/7/kept", "w").close()
+open("/run/other", "w").close()
+with enter_world(["sh", "-c", "ls /run /run/user/7 > " + sys.argv[1]], keep_paths=["/run/user/7"]) as world:
+    sys.exit(world.wait(20))
+"""
 HOLDER = """
 import fcntl, subprocess, sys
 from podidentity.lab.node.namespaces import enter_world
@@ -80,6 +89,15 @@ def test_a_refusal_is_one_line() -> None:
     """Protects the error where the limit is zero, with the kernel itself refusing."""
     with enter_world([sys.executable, "-c", REFUSED_INSIDE], env=dict(os.environ)) as world:
         assert world.wait(20) == 0
+
+
+@pytest.mark.e2e
+def test_a_directory_below_run_can_be_kept(tmp_path: Path) -> None:
+    """Protects labs whose state is in the caller's runtime directory; the rest of /run stays out of sight."""
+    output = tmp_path / "out"
+    with enter_world([sys.executable, "-c", KEEPS_PATHS, str(output)], env=dict(os.environ)) as world:
+        assert world.wait(20) == 0
+    assert output.read_text().split() == ["/run:", "user", "/run/user/7:", "kept"]
 
 
 @pytest.mark.e2e

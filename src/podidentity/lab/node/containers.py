@@ -88,7 +88,7 @@ async def spawn(job: Container | Exec, streams: Streams) -> asyncio.subprocess.P
     try:
         report = await _read_all(errors)
     except BaseException:
-        process.kill()
+        kill_session(process)
         raise
     if report:
         await process.wait()
@@ -194,6 +194,13 @@ class RunningContainer:
         self.log.close()
 
 
+def kill_session(process: asyncio.subprocess.Process) -> None:
+    """SIGKILL to a process of ``spawn`` that still runs and to what it started, unless that left its group."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
 async def run_command(job: Exec, timeout: float) -> tuple[int, bytes]:  # noqa: ASYNC109 - it is killed, not left alone
     """Run a program in a container: exit code and output. Raises StartError, TimeoutError."""
     process = await spawn(job, Streams(stderr=asyncio.subprocess.STDOUT))
@@ -201,9 +208,7 @@ async def run_command(job: Exec, timeout: float) -> tuple[int, bytes]:  # noqa: 
         async with asyncio.timeout(timeout):
             output, _ = await process.communicate()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        kill_session(process)
     return process.returncode or 0, output
 
 

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from aiohttp import WSMsgType, web
 
-from podidentity.lab.node.containers import StartError, Streams, ended, spawn
+from podidentity.lab.node.containers import StartError, Streams, ended, kill_session, spawn
 from podidentity.lab.node.shim import Exec
 
 PROTOCOL: Final = "v5.channel.k8s.io"
@@ -151,7 +151,7 @@ async def _run(
         ending = tasks.create_task(ended(process.pid))
         await asyncio.wait({listening, ending}, return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
-            process.kill()
+            kill_session(process)
         await ending
         if copying:
             await asyncio.wait(copying, timeout=_DRAIN)

@@ -221,8 +221,6 @@ class HostPathVolume(Struct, frozen=True):
 class EmptyDirVolume(Struct, frozen=True):
     """A directory that lives as long as the pod."""
 
-    medium: str = ""
-
 
 class CsiVolume(Struct, frozen=True):
     """An inline CSI volume."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from podidentity.lab.node.podspec import with_service_account
 from podidentity.lab.node.reporter import Reporter
 from podidentity.lab.node.services import NodeServices
 from podidentity.lab.node.status import ContainerRecord, PodRecord, new_record, phase, with_container
-from podidentity.lab.node.supervisor import Supervisor
+from podidentity.lab.node.supervisor import Supervisor, log_folder
 from podidentity.lab.node.volumes import VolumeError
 from podidentity.telemetry.logging import get_logger
 
@@ -104,6 +105,8 @@ class PodWorker:
                     await self._reporter.settled()
                     await self._remove_from_api()
                 reporting.cancel()
+            logs = self._services.logs / log_folder(self.pod)
+            await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
         finally:
             self._detach()
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from podidentity.aio.clock import Clock
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import ApiError, Conflict, KubeError, NotFound
+from podidentity.kube.errors import Invalid, KubeError, NotFound
 from podidentity.lab.node.objects import FULL_PODS, FullPod
 from podidentity.lab.node.status import PodRecord, status_of
 from podidentity.telemetry.logging import get_logger
@@ -56,11 +56,11 @@ class Reporter:
         patch = {"metadata": {"uid": pod.uid}, "status": status}
         try:
             await self._client.patch_merge(FULL_PODS, pod.name, pod.namespace, patch, subresource="status")
-        except (NotFound, Conflict):
+        except NotFound:
             return True
         except KubeError as error:
             get_logger(pod=f"{pod.namespace}/{pod.name}").warning("the status was not written", error=str(error))
-            return isinstance(error, ApiError) and error.retry_after is None
+            return isinstance(error, Invalid)
         self._written = status
         found = status["conditions"]
         self._conditions = found if isinstance(found, list) else ()

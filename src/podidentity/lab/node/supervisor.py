@@ -78,6 +78,11 @@ def exit_number(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
+def log_folder(pod: FullPod) -> str:
+    """Name of the directory of a pod's logs."""
+    return f"{pod.namespace}_{pod.name}_{pod.uid}"
+
+
 class Supervisor:
     """Runs one container for as long as its pod wants it. ``logs`` holds the latest two instances' logs."""
 
@@ -162,7 +167,7 @@ class Supervisor:
         }
         wanted = Wanted(pod, spec, sources, self._host.facts, self._host.network)
         job = container_of(wanted, services.facts, image, lambda volume: str(services.volumes.source(pod, volume)))
-        path = services.logs / f"{pod.namespace}_{pod.name}_{pod.uid}" / spec.name / f"{restarts}.log"
+        path = services.logs / log_folder(pod) / spec.name / f"{restarts}.log"
         self._event("Normal", "Pulled", f'Container image "{spec.image}" already present on machine')
         container = await start(job, path, services.clock.wall, tasks)
         self.instance = Instance(container, job.program)
