@@ -161,3 +161,23 @@ def test_same_name_in_two_namespaces() -> None:
     assert [(p.kind, p.about.name) for p in delta.problems] == [("duplicate name", "p1")]
     assert "namespaced mode" in delta.problems[0].message
     assert not matcher.apply(_pod(1, "s"), _pod(1, "s", version="2")).problems
+
+
+def test_where_the_chain_ends_is_told_once() -> None:
+    """A label without binding and a binding without identity are told on the pod, and no more once mended."""
+    matcher = Matcher()
+    told = matcher.apply(None, _pod(1, "s")).problems
+    assert [(p.kind, p.about.name) for p in told] == [("no binding", "p1")]
+    assert "no AzureIdentityBinding has the selector s," in told[0].message
+    assert not matcher.apply(_pod(1, "s"), _pod(1, "s", version="2")).problems
+    spec = AzureIdentityBindingSpec(azure_identity="i", selector="s")
+    binding = AzureIdentityBinding(metadata=ObjectMeta(name="b", namespace="d"), spec=spec)
+    told = matcher.apply(None, binding).problems
+    assert {(p.kind, p.about.name) for p in told} == {("no identity", "b"), ("no identity", "p1")}
+    assert all("AzureIdentityBinding d/b names AzureIdentity d/i, which does not exist" in p.message for p in told)
+    assert [p.same for p in matcher.problems()] == [p.same for p in told]
+    identity = AzureIdentity(
+        metadata=ObjectMeta(name="i", namespace="d"), spec=AzureIdentitySpec(resource_id=ID.format("i"), client_id="c")
+    )
+    delta = matcher.apply(None, identity)
+    assert (len(delta.added), delta.problems, matcher.problems()) == (1, (), [])

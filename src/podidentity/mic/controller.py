@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Final
 
 from podidentity.api.core import Node, Pod
 from podidentity.api.identity import AzureAssignedIdentity, AzureIdentity, AzureIdentityBinding
-from podidentity.api.meta import reference
-from podidentity.api.resources import AZURE_IDENTITIES, PODS
+from podidentity.api.meta import KubeObject, reference
+from podidentity.api.resources import AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS, PODS, Resource
 from podidentity.kube.store import Change
 from podidentity.mic import messages
 from podidentity.mic.assign import Assigner, Shared
@@ -15,6 +16,14 @@ from podidentity.mic.match import Problem
 from podidentity.mic.wanted import identified
 from podidentity.mic.world import Touched
 from podidentity.telemetry.logging import get_logger
+
+_KINDS: Final[tuple[Resource[Any], ...]] = (PODS, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS)
+_REASONS: Final = {
+    "malformed identity": messages.MALFORMED,
+    "duplicate name": messages.DUPLICATE,
+    "no binding": messages.NO_BINDING,
+    "no identity": messages.NO_IDENTITY,
+}
 
 
 class Controller:
@@ -74,13 +83,10 @@ class Controller:
         self._assigner.wake(touched.shelves)
 
     def _tell(self, problem: Problem) -> None:
-        about, events = problem.about, self._shared.outlets.events
-        if isinstance(about, AzureIdentity):
-            message = messages.malformed(about.key, problem.message)
-            events.event(reference(identified(AZURE_IDENTITIES, about)), "Warning", messages.MALFORMED, message)
-        elif isinstance(about, Pod):
-            message = problem.message
-            events.event(reference(identified(PODS, about)), "Warning", messages.DUPLICATE, message)
-        else:
-            message = problem.message
-        self._log.error(message)
+        about, message = problem.about, problem.message
+        resource: Resource[KubeObject] = next(one for one in _KINDS if isinstance(about, one.type))
+        if problem.kind == "malformed identity":
+            message = messages.malformed(about.key, message)
+        where = reference(identified(resource, about))
+        self._shared.outlets.events.event(where, "Warning", _REASONS[problem.kind], message)
+        self._log.error(message, about=f"{resource.kind} {about.key}")

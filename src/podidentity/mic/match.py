@@ -7,10 +7,11 @@ The chain is pod -> selector -> bindings -> identities. Each event re-computes t
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from podidentity.api.constants import ASSIGNED_IDENTITY_NAMESPACE
+from podidentity.api.constants import ASSIGNED_IDENTITY_NAMESPACE, POD_LABEL
 from podidentity.api.core import Pod
 from podidentity.api.identity import AzureIdentity, AzureIdentityBinding
 from podidentity.api.meta import KubeObject
@@ -25,9 +26,14 @@ Matched = Pod | AzureIdentity | AzureIdentityBinding
 class Problem:
     """Something a user has to mend: ``about`` is the object it concerns."""
 
-    kind: Literal["malformed identity", "duplicate name"]
+    kind: Literal["malformed identity", "duplicate name", "no binding", "no identity"]
     about: KubeObject
     message: str
+
+    @property
+    def same(self) -> tuple[str, str, str]:
+        """What tells it apart from others, whatever the version of the object."""
+        return self.kind, self.about.key, self.message
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,7 @@ class Matcher:
         self._bindings_by_selector: defaultdict[str, set[str]] = defaultdict(set)
         self._bindings_by_identity: defaultdict[str, set[str]] = defaultdict(set)
         self._wanted: dict[str, dict[AssignmentKey, Wanted]] = {}
-        self._duplicates: dict[str, frozenset[str]] = {}
+        self._troubles: dict[str, tuple[Problem, ...]] = {}
 
     def wanted(self) -> dict[AssignmentKey, Wanted]:
         """Everything wanted at present."""
@@ -67,11 +73,7 @@ class Matcher:
     def problems(self) -> list[Problem]:
         """Everything users have to mend at present."""
         flaws = [Problem("malformed identity", self._identities[key], text) for key, text in self._flaws.items()]
-        return flaws + [
-            Problem("duplicate name", self._pods[key], text)
-            for key, texts in self._duplicates.items()
-            for text in texts
-        ]
+        return flaws + [problem for found in self._troubles.values() for problem in found]
 
     def apply(self, old: Matched | None, new: Matched | None) -> Delta:
         """Take one change in: added has no ``old``, deleted has no ``new``."""
@@ -81,9 +83,8 @@ class Matcher:
             return self._pod(subject.key, new if isinstance(new, Pod) else None)
         if isinstance(subject, AzureIdentityBinding):
             return self._binding(subject.key, new if isinstance(new, AzureIdentityBinding) else None)
-        if isinstance(subject, AzureIdentity):
-            return self._identity(subject.key, new if isinstance(new, AzureIdentity) else None)
-        return Delta()
+        assert isinstance(subject, AzureIdentity)
+        return self._identity(subject.key, new if isinstance(new, AzureIdentity) else None)
 
     def _pod(self, key: str, new: Pod | None) -> Delta:
         old = self._pods.pop(key, None)
@@ -160,27 +161,48 @@ class Matcher:
         return Delta(tuple(pods), tuple(removed), tuple(added), tuple(problems))
 
     def _match(self, key: str, problems: list[Problem]) -> dict[AssignmentKey, Wanted]:
+        """What one pod wants; problems it did not have at its last match go into ``problems``."""
         pod = self._pods.get(key)
-        duplicates = set()
+        troubles: list[Problem] = []
         result: dict[AssignmentKey, Wanted] = {}
         if pod is not None:
             names = self._bindings_by_selector.get(selector_of(pod), set())
             self.visited += 1 + len(names)
-            bindings = [self._bindings[name] for name in names]
-            for binding, identity in (
-                (s.binding, s.identity)
-                for s in select(pod, bindings, self._sound_identity, force_namespaced=self._force)
-            ):
+            bindings = [self._bindings[name] for name in sorted(names)]
+            troubles += self._dead_ends(pod, bindings)
+            for selected in select(pod, bindings, self._sound_identity, force_namespaced=self._force):
+                identity = selected.identity
                 moved = self._force or identity.namespaced
-                want = wanted(pod, identity, binding, identity.namespace if moved else ASSIGNED_IDENTITY_NAMESPACE)
+                namespace = identity.namespace if moved else ASSIGNED_IDENTITY_NAMESPACE
+                want = wanted(pod, identity, selected.binding, namespace)
                 first = result.setdefault(want.key, want)
                 if first.identity.namespace != identity.namespace:
-                    duplicates.add(_duplicate_message(want.key, first.identity, identity))
-        known = self._duplicates.pop(key, frozenset())
-        if duplicates and pod is not None:
-            self._duplicates[key] = frozenset(duplicates)
-            problems.extend(Problem("duplicate name", pod, text) for text in sorted(duplicates - known))
+                    text = _duplicate_message(want.key, first.identity, identity)
+                    troubles.append(Problem("duplicate name", pod, text))
+        known = {problem.same for problem in self._troubles.pop(key, ())}
+        if troubles:
+            self._troubles[key] = tuple(troubles)
+            problems.extend(problem for problem in troubles if problem.same not in known)
         return result
+
+    def _dead_ends(self, pod: Pod, bindings: list[AzureIdentityBinding]) -> Iterator[Problem]:
+        """Where the chain from this pod's label ends before an identity."""
+        if not bindings:
+            yield Problem(
+                "no binding",
+                pod,
+                f"no AzureIdentityBinding has the selector {selector_of(pod)}, which is the pod's label {POD_LABEL}; "
+                f"correct the label, or the binding's spec.selector",
+            )
+        for binding in bindings:
+            target = identity_key(binding)
+            if target not in self._identities:
+                text = (
+                    f"AzureIdentityBinding {binding.key} names AzureIdentity {target}, which does not exist; "
+                    f"create it in the binding's namespace, or correct spec.azureIdentity"
+                )
+                yield Problem("no identity", binding, text)
+                yield Problem("no identity", pod, text)
 
 
 def _placement(pod: Pod) -> tuple[str, str, str]:

@@ -14,6 +14,8 @@ REMOVED: Final = "binding removed"
 STATUS_ERROR: Final = "status update error"
 MALFORMED: Final = "identity malformed"
 DUPLICATE: Final = "identity ambiguous"
+NO_BINDING: Final = "binding missing"
+NO_IDENTITY: Final = "identity missing"
 
 OPERATOR_ROLE: Final = "Managed Identity Operator"
 MACHINE_ROLE: Final = "Virtual Machine Contributor"
