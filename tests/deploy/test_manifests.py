@@ -1,0 +1,100 @@
+"""The shipped manifests: what users' clusters and scripts rely on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from podidentity.api import constants
+from podidentity.api.resources import (
+    AZURE_ASSIGNED_IDENTITIES,
+    AZURE_IDENTITIES,
+    AZURE_IDENTITY_BINDINGS,
+    AZURE_POD_IDENTITY_EXCEPTIONS,
+    Resource,
+)
+from podidentity.config.csi import csi_settings
+from podidentity.config.mic import mic_settings
+from podidentity.config.nmi import nmi_settings
+from podidentity.lab.scenarios.walkthrough import APPLIED
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+KINDS = (AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITY_BINDINGS, AZURE_IDENTITIES, AZURE_POD_IDENTITY_EXCEPTIONS)
+
+
+def load(name: str) -> list[dict[str, object]]:
+    """The objects of a file, in order."""
+    return list(yaml.safe_load_all((DEPLOY / name).read_text()))
+
+
+def one(name: str, kind: str, called: str) -> Mapping[str, object]:
+    """One object of a file."""
+    return next(item for item in load(name) if item["kind"] == kind and item["metadata"]["name"] == called)
+
+
+def test_the_objects_come_in_the_walkthroughs_order() -> None:
+    """W5: `kubectl apply` prints in file order, and people compare."""
+    names = [(item["kind"].lower(), item["metadata"]["name"]) for item in load("podidentityforkubenet.yaml")]
+    assert names == [(line.split(".")[0].split("/")[0], line.split("/", 1)[1]) for line in APPLIED]
+
+
+def test_the_kubenet_manifest_only_adds_the_switch() -> None:
+    """Whoever compares the two sees what kubenet needs and nothing else."""
+    standard, kubenet = (
+        (DEPLOY / name).read_text().splitlines() for name in ("deployment-rbac.yaml", "podidentityforkubenet.yaml")
+    )
+    changes = [line for line in difflib.ndiff(standard, kubenet) if line[0] in "+-?"]
+    assert changes == ['+             - "--allow-network-plugin-kubenet=true"']
+
+
+def test_nmi_may_only_read() -> None:
+    """A lost node gives its finder no write verb anywhere."""
+    rules = one("deployment-rbac.yaml", "ClusterRole", "aad-pod-id-nmi-role")["rules"]
+    verbs = {verb for rule in rules for verb in rule["verbs"]}
+    assert verbs <= {"get", "list", "watch"}
+    assert not any("nodes" in rule["resources"] for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name"),
+    [
+        ("deployment-rbac.yaml", "DaemonSet", "nmi"),
+        ("podidentityforkubenet.yaml", "DaemonSet", "nmi"),
+        ("deployment-rbac.yaml", "Deployment", "mic"),
+        ("csi-provider.yaml", "DaemonSet", "csi-secrets-store-provider-azure"),
+    ],
+)
+def test_the_arguments_are_understood(file: str, kind: str, name: str) -> None:
+    """What a manifest passes, the component's own grammar takes."""
+    container = one(file, kind, name)["spec"]["template"]["spec"]["containers"][0]
+    args = [arg.replace("$(NODE_NAME)", "node-1") for arg in container["args"]]
+    if name == "mic":
+        assert mic_settings(args, {"MIC_POD_NAMESPACE": "default"}, "host").cloudconfig == "/etc/kubernetes/azure.json"
+    elif name == "nmi":
+        settings = nmi_settings(args, {"HOST_IP": "10.0.0.4"})
+        assert (settings.node, settings.http_probe_port) == ("node-1", 8085)
+        assert settings.allow_network_plugin_kubenet == ("kubenet" in file)
+    else:
+        assert csi_settings(args, {}).endpoint == "unix:///provider/azure.sock"
+
+
+def wire_fields(kind: type[msgspec.Struct]) -> Iterable[str]:
+    """The names a struct has on the wire."""
+    return (item.encode_name for item in msgspec.structs.fields(kind))
+
+
+@pytest.mark.parametrize("resource", KINDS, ids=lambda resource: resource.kind)
+def test_every_field_we_write_is_in_the_schema(resource: Resource[object]) -> None:
+    """A field the schema lacks would be pruned without a word."""
+    crd = one("deployment-rbac.yaml", "CustomResourceDefinition", f"{resource.plural}.{resource.group}")
+    version = crd["spec"]["versions"][0]
+    assert (version["name"], crd["spec"]["scope"], crd["spec"]["group"]) == ("v1", "Namespaced", constants.GROUP)
+    properties = version["schema"]["openAPIV3Schema"]["properties"]
+    spec = next(item.type for item in msgspec.structs.fields(resource.type) if item.name == "spec")
+    assert set(wire_fields(spec)) <= set(properties["spec"]["properties"])
+    assert not version.get("subresources"), "status is written through the main resource"
