@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from podidentity.api.constants import FINALIZER
@@ -48,7 +49,54 @@ async def test_node_reimaged_into_another_scale_set(bench: Bench) -> None:
     bench.pod("p", "n1", "id1")
     await bench.until(lambda: bench.assigned("p-default-id1"), 15)
     bench.node("n1", "two")
-    await bench.until(lambda: bench.on("two") == {"id1"}, 200)
+    await bench.until(lambda: bench.on("two") == {"id1"}, 15)
+    await bench.until(lambda: list(bench.states().values()) == ["Assigned"], 200)
+    assert bench.on("one") == set()
+
+
+async def test_node_and_host_vanish_under_a_running_pod(bench: Bench) -> None:
+    """Protects pods on a machine that ARM does not know: they are told so, and served when it is there."""
+    bench.node("n1", "vmss")
+    del bench.arm.attached["vmss"]
+    bench.identity("id1")
+    bench.pod("p", "n1", "id1")
+    await bench.until(lambda: any("does not exist in Azure" in e[3] for e in bench.told.events), 30)
+    bench.arm.add_host("vmss")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 120)
+
+
+async def test_adopted_record_on_a_node_without_host(bench: Bench) -> None:
+    """Protects the original's record whose node has no providerID yet: kept as it is, assigned once it has one."""
+    bench.put(Node(metadata=ObjectMeta(name="n1")))
+    identity = bench.identity("id1")
+    binding = bench.things["AzureIdentityBinding default/id1-binding"]
+    bench.pod("p", "n1", "id1")
+    meta = ObjectMeta(name="p-default-id1", namespace="default", finalizers=(FINALIZER,))
+    spec = AzureAssignedIdentitySpec(
+        azure_identity_ref=identity, azure_binding_ref=binding, pod="p", pod_namespace="default", node_name="n1"
+    )
+    obj = AzureAssignedIdentity(metadata=meta, spec=spec, status=AzureAssignedIdentityStatus(status="Created"))
+    uid = bench.kube.seed(obj).metadata.uid
+    await asyncio.sleep(5)
+    assert bench.states() == {"p-default-id1": "Created"}
+    bench.node("n1", "vmss")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 15)
+    assert bench.record("p-default-id1").metadata.uid == uid
+
+
+async def test_terminating_record_with_another_finalizer(bench: Bench) -> None:
+    """Protects against waiting for somebody else's finalizer: ours goes, a new record is written beside it."""
+    bench.node("n1", "vmss")
+    bench.identity("id1")
+    bench.pod("p", "n1", "id1")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 15)
+    old = bench.record("p-default-id1")
+    meta = msgspec.structs.replace(old.metadata, finalizers=(FINALIZER, "example.com/other"))
+    bench.kube.seed(msgspec.structs.replace(old, metadata=meta))
+    await bench.kube.delete(None, "p-default-id1", "default")
+    await bench.until(lambda: list(bench.states().values()).count("Assigned") == 1, 15)
+    assert bench.kube.objects["default/p-default-id1"].metadata.finalizers == ("example.com/other",)
+    assert len(bench.arm.patches) == 1
 
 
 async def test_foreign_node(bench: Bench) -> None:

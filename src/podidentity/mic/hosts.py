@@ -23,6 +23,11 @@ class NodeMove:
     warning: str = ""
 
 
+def unplaced(node: str) -> str:
+    """The shelf of a node that is not, or not yet, known to be on Azure."""
+    return f"node:{node}"
+
+
 class HostMap:
     """Nodes and their hosts. The host of a node that is gone is not remembered here: records carry theirs."""
 
@@ -34,7 +39,7 @@ class HostMap:
     def shelf_of(self, node: str) -> str:
         """The shelf on which the node's assignments are worked on."""
         host = self._hosts.get(node)
-        return host.key if host else f"node:{node}"
+        return host.key if host else unplaced(node)
 
     def host_of(self, node: str) -> HostId | None:
         """The host under the node, ``None`` when it is not known or not on Azure."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from podidentity.api.core import Node
 from podidentity.api.identity import AzureAssignedIdentity
-from podidentity.mic.hosts import HostMap
+from podidentity.mic.hosts import HostMap, unplaced
 from podidentity.mic.match import Matched, Matcher, Problem
 from podidentity.mic.record import Record, record
 from podidentity.mic.wanted import AssignmentKey, Wanted
@@ -147,12 +147,11 @@ class World:
         for want in self._wanted_on_node.get(move.node, {}).values():
             self._unwant(want, move.before)
             self._want(want)
-        # A node that is gone leaves its records where they are: their host has still to be cleaned.
-        if self.hosts.host_of(move.node) is not None:
+        # A node that is gone or came back elsewhere leaves its records where they are: that host has to be cleaned.
+        if move.before == unplaced(move.node):
             for name in tuple(self._records_on_node.get(move.node, ())):
-                rec = self._record(name)
-                if rec is not None:
-                    self._file(rec, self._home(rec))
+                rec = self.shelves[self._shelf_of_record[name]].records[name]
+                self._file(rec, self._home(rec))
         return Touched(frozenset({move.before, move.after}), warning=move.warning)
 
     def seen(self, obj: AzureAssignedIdentity) -> Touched:
@@ -205,11 +204,8 @@ class World:
         return self.shelves[shelf].records.get(name) if shelf is not None else None
 
     def _home(self, rec: Record) -> str:
-        """The shelf a record belongs on: where its node is, else where it was written that its node was."""
-        node = rec.object.spec.node_name
-        if self.hosts.host_of(node) is not None or rec.host is None:
-            return self.hosts.shelf_of(node)
-        return rec.host.key
+        """The shelf a record belongs on: the host written on it, whatever its node is on now, else its node's."""
+        return rec.host.key if rec.host is not None else self.hosts.shelf_of(rec.object.spec.node_name)
 
     def _file(self, rec: Record, home: str) -> str:
         before = self._shelf_of_record.get(rec.name)
@@ -217,7 +213,7 @@ class World:
             self.shelves[before].take(rec.name)
         shelf = self._shelf(home, rec.object.spec.node_name)
         if shelf.host is None:
-            shelf.host = rec.host if rec.host is not None and rec.host.key == home else None
+            shelf.host = rec.host
         shelf.put(rec)
         self._shelf_of_record[rec.name] = home
         self._names[rec.object.name].add(rec.name)
