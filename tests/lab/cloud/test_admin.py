@@ -49,6 +49,20 @@ async def test_everything_over_the_socket(owner: tuple[Running, AdminClient]) ->
     assert "app9" in str(state["identity"])
 
 
+async def test_azure_through_the_socket(owner: tuple[Running, AdminClient], tmp_path: Path) -> None:
+    """Protects tools outside the lab's network: the host name chooses the service, with its own rules."""
+    running, _ = owner
+    headers = {"Host": "management.azure.com"}
+    connector = aiohttp.UnixConnector(path=str(tmp_path / "run" / "admin.sock"))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        url = f"http://lab{VM}?api-version=2024-07-01"
+        async with session.get(url, headers=headers) as reply:
+            assert reply.status == 401
+        headers["Authorization"] = f"Bearer {running.admin.mint_token(ARM)}"
+        async with session.get(url, headers=headers) as reply:
+            assert (await reply.json())["id"] == VM
+
+
 async def test_the_state_shows_no_credentials(owner: tuple[Running, AdminClient]) -> None:
     """Protects logs and bug reports that quote the state."""
     _, client = owner

@@ -17,6 +17,8 @@ Over the Unix socket, HTTP with JSON:
 | POST /seed | a seed (seed.py): what it names is added, hosts keep their identities | {} |
 | POST /hosts/delete | {"host": id} | {} |
 
+A request with one of Azure's host names in its Host header reaches that service: ARM for those outside the network.
+
 Counters and faults begin anew with the process; everything else is kept.
 """
 

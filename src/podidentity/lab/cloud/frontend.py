@@ -115,8 +115,7 @@ class Frontend:
 
     async def admin(self, request: web.BaseRequest) -> web.StreamResponse:
         """The owner's socket; with the Host header of one of Azure's names it is that service's front door too."""
-        host = request.headers.get("Host", "").casefold()
-        if host == ARM_HOST or host in ENTRA_HOSTS or host.endswith(VAULT_SUFFIX):
+        if _service_of_name(request.headers.get("Host", "")) is not None:
             return await self.https(request)
         call = await _read(request)
         if call is None:
@@ -146,15 +145,23 @@ async def _read(request: web.BaseRequest) -> Call | None:
     return Call(request.method, target, headers, body, address, base)
 
 
-def _address(call: Call, host_header: str) -> tuple[Service, str, Call]:
-    """Which service, and which vault, a request is for; a vault's prefix is taken off the path."""
+def _service_of_name(host_header: str) -> tuple[Service, str] | None:
+    """The service, and the vault, that one of Azure's host names stands for; None for any other name."""
     host = host_header.partition(":")[0].casefold()
     if host == ARM_HOST:
-        return "arm", "", call
+        return "arm", ""
     if host in ENTRA_HOSTS:
-        return "entra", "", call
+        return "entra", ""
     if host.endswith(VAULT_SUFFIX):
-        return "vault", host.removesuffix(VAULT_SUFFIX), call
+        return "vault", host.removesuffix(VAULT_SUFFIX)
+    return None
+
+
+def _address(call: Call, host_header: str) -> tuple[Service, str, Call]:
+    """Which service, and which vault, a request is for; a vault's prefix is taken off the path."""
+    named = _service_of_name(host_header)
+    if named is not None:
+        return *named, call
     if call.target.startswith(VAULT_PREFIX):
         vault, _, rest = call.target.removeprefix(VAULT_PREFIX).partition("/")
         return "vault", vault.partition("?")[0], replace(call, target="/" + rest)
