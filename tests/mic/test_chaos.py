@@ -32,8 +32,9 @@ class Chaos:
         self.rng = random.Random(seed)
         self.pods: dict[str, Any] = {}
         self.uids = 0
-        for number in range(3):
-            bench.node(f"n{number}", f"vmss{number // 2}")
+        self.where = {"n0": "vmss0", "n1": "vmss0", "n2": "vmss1"}
+        for node, host in self.where.items():
+            bench.node(node, host)
         for host in bench.arm.attached:
             bench.arm.attached[host][FOREIGN] = "client-foreign"
             bench.arm.types[host] = "SystemAssigned, UserAssigned"
@@ -80,13 +81,20 @@ class Chaos:
             obj = rng.choice(sorted(bench.kube.objects.values(), key=lambda o: o.name))
             with suppress(KubeError):
                 await bench.kube.delete(None, obj.name, obj.namespace)
+        elif choice < 0.9:
+            node, host = f"n{rng.randrange(3)}", f"vmss{rng.randrange(2)}"
+            if rng.random() < 0.5:
+                bench.drop(bench.things[f"Node {node}"])
+                await asyncio.sleep(rng.choice([0, 0.3, 20]))
+            self.where[node] = host
+            bench.node(node, host)
         await asyncio.sleep(rng.choice([0, 0.01, 0.05, 0.3, 2, 11, 40, 130]))
 
     def expected(self) -> dict[str, set[str]]:
         """What each host shall carry."""
         hosts: dict[str, set[str]] = {host: {"foreign"} for host in self.bench.arm.attached}
         for pod in self.pods.values():
-            hosts[f"vmss{int(pod.spec.node_name[1:]) // 2}"].add(pod.metadata.labels["aadpodidbinding"])
+            hosts[self.where[pod.spec.node_name]].add(pod.metadata.labels["aadpodidbinding"])
         return hosts
 
 
