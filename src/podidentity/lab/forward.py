@@ -24,17 +24,21 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Path) -> None:
+    """Join an accepted connection to a new one to ``target``; both are closed at the end, however it comes."""
+    ends = [writer]
     try:
         far_reader, far_writer = await asyncio.open_unix_connection(str(target))
-    except OSError:
-        writer.transport.abort()
-        return
-    try:
+        ends.append(far_writer)
         async with asyncio.TaskGroup() as group:
             group.create_task(_pump(reader, far_writer))
             group.create_task(_pump(far_reader, writer))
+    except BaseException as error:
+        for end in ends:
+            end.transport.abort()
+        if not isinstance(error, OSError):
+            raise
     finally:
-        for end in (writer, far_writer):
+        for end in ends:
             end.close()
             with contextlib.suppress(OSError):
                 await end.wait_closed()
