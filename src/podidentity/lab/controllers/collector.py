@@ -28,7 +28,9 @@ class Collector:
         self._client = client
         self._graph = graph
         self.queue = WorkQueue("collector", self._collect, rng=rng, workers=4)
+        self._unresolved: set[str] = set()
         graph.listen(self._changed)
+        graph.listen_kinds(self._kinds_changed)
 
     def _changed(self, _resource: Resource[KubeObject], change: Change[KubeObject]) -> None:
         if change.new is None:
@@ -40,6 +42,12 @@ class Collector:
             return
         if change.new.metadata.owner_references or change.new.metadata.deletion_timestamp:
             self.queue.add(change.new.metadata.uid)
+
+    def _kinds_changed(self) -> None:
+        """Owners of kinds that were unknown may be known now."""
+        unresolved, self._unresolved = self._unresolved, set()
+        for uid in unresolved:
+            self.queue.add(uid)
 
     async def _collect(self, uid: str) -> None:
         await self._graph.ready.wait()
@@ -54,6 +62,8 @@ class Collector:
 
     async def _check_owners(self, resource: Resource[KubeObject], obj: KubeObject) -> None:
         owners = obj.metadata.owner_references
+        if any(self._resource(owner) is None for owner in owners):
+            self._unresolved.add(obj.metadata.uid)
         alive = [owner for owner in owners if await self._lives(owner, obj.namespace)]
         if alive and len(alive) == len(owners):
             return
@@ -63,10 +73,10 @@ class Collector:
             await self._delete(resource, obj)
 
     async def _lives(self, owner: OwnerReference, namespace: str) -> bool:
-        """Whether an owner exists; when the caches do not know it, the API is asked."""
+        """Whether an owner exists; when the caches do not know it, the API is asked. Of unknown kinds: yes."""
         if self._graph.find(owner.uid) is not None:
             return True
-        resource = self._graph.resource(owner.api_version, owner.kind)
+        resource = self._resource(owner)
         if resource is None:
             return True
         try:
@@ -74,6 +84,9 @@ class Collector:
         except NotFound:
             return False
         return found.metadata.uid == owner.uid
+
+    def _resource(self, owner: OwnerReference) -> Resource[KubeObject] | None:
+        return self._graph.resource(owner.api_version, owner.kind)
 
     async def _see_through(self, resource: Resource[KubeObject], obj: KubeObject) -> None:
         if ORPHAN in obj.metadata.finalizers:

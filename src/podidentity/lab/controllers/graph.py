@@ -75,6 +75,7 @@ class Graph:
         self._caches: dict[tuple[str, str], Cache[KubeObject]] = {}
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._listeners: list[Listener] = []
+        self._kinds_listeners: list[Callable[[], None]] = []
         self._stale = asyncio.Event()
         self._log = get_logger(controller="graph")
         self.ready = asyncio.Event()
@@ -82,6 +83,10 @@ class Graph:
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` with the resource and the change."""
         self._listeners.append(listener)
+
+    def listen_kinds(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the kinds that are watched may be others than before."""
+        self._kinds_listeners.append(listener)
 
     async def run(self) -> None:
         """Watch until cancelled; discovery is repeated whenever a CustomResourceDefinition changes."""
@@ -97,6 +102,8 @@ class Graph:
                 for cache in tuple(self._caches.values()):
                     await self._until_synced(cache)
                 self.ready.set()
+                for listener in self._kinds_listeners:
+                    listener()
                 await self._stale.wait()
                 await asyncio.sleep(0.1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ def main() -> None:
     """Entry point: exit 1 with one line when a file or an address cannot be used."""
     try:
         config, ready = settings(sys.argv[1:])
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run(config, ready))
     except OSError as error:

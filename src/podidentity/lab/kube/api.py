@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
-import structlog
 from aiohttp import web
 
 from podidentity.lab.kube import bootstrap, documents
@@ -27,6 +27,7 @@ from podidentity.lab.kube.target import Target, parse
 from podidentity.lab.kube.users import Authenticator, TokenSigner
 
 _FIELDS: Mapping[str, Mapping[str, str]] = {kind.resource: kind.fields for kind in BUILT_IN}
+_LOG = logging.getLogger(__name__)
 _TOO_MANY = 429
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a request's body, as on the real server."""
@@ -56,7 +57,6 @@ class Api:
             streams=self.streams,
             now=config.now,
         )
-        self._log = structlog.get_logger()
         self._bootstrap()
 
     def _bootstrap(self) -> None:
@@ -81,7 +81,7 @@ class Api:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:  # noqa: BLE001 - a request's defect must not end the cluster; it is logged and told
-            self._log.exception("request failed", method=request.method, path=request.path_qs)
+            _LOG.exception("%s %s failed", request.method, request.path_qs)
             return _failure(StatusError(500, f"Internal error occurred: {error}"))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

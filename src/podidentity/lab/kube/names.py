@@ -31,6 +31,12 @@ _LABEL_RULE: Final = (
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 
+_VALUE_RULE: Final = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+
 
 def generated(prefix: str, rng: random.Random) -> str:
     """``prefix`` and five random letters."""
@@ -49,12 +55,7 @@ def faults(resource: str, obj: Obj) -> Iterator[Cause]:
         if not _QUALIFIED.fullmatch(key):
             yield _wrong("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            text = (
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-                "must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used "
-                "for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
-            )
-            yield _wrong("metadata.labels", value, text)
+            yield _wrong("metadata.labels", value, _VALUE_RULE)
     for key in meta(obj).get("annotations") or {}:
         if not _QUALIFIED.fullmatch(key.lower()):
             text = "name part must consist of alphanumeric characters, '-', '_' or '.'"

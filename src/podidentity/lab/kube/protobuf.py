@@ -170,7 +170,7 @@ def _message(message: Message, raw: bytes, *, keep_bytes: bool = False) -> Obj:
             raise not_here(f"protobuf field {number} of this kind", 415)
         if field.type == "drop":
             continue
-        if field.type in {"map", "bytesmap"}:
+        if isinstance(field.type, str) and field.type in {"map", "bytesmap"}:
             key, item = _entry(field, _as_bytes(value))
             found.setdefault(field.name, {})[key] = item
         elif field.repeated:

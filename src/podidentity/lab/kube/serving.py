@@ -75,7 +75,7 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
 
 
 def _request_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., web.BaseRequest]:
-    """aiohttp's own, with the real server's limit on bodies."""
+    """Aiohttp's own, with the real server's limit on bodies."""
 
     def make(*parts: Any) -> web.BaseRequest:
         return web.BaseRequest(*parts, loop, client_max_size=MAX_BODY)
