@@ -273,16 +273,7 @@ START_LINES = (
 
 async def test_process(bare: Site, tmp_path: Path) -> None:
     """Protects what operators grep: the start-up lines in order, the wait for the CRDs, a clean end on SIGTERM."""
-    settings = {"server": bare.api.url, "insecure-skip-tls-verify": True}
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": settings}],
-        "users": [{"name": "u", "user": {"token": bare.api.admin_token}}],
-    }
-    (tmp_path / "config").write_text(json.dumps(kubeconfig))
+    (tmp_path / "config").write_text(json.dumps(_kubeconfig(bare)))
     identity = "ae950000-0000-0000-0000-000000005f1d"
     environ = {
         "MIC_POD_NAMESPACE": "default",
@@ -322,6 +313,18 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
     assert not missing, lines
     lease = await bare.client.get(LEASES, "aad-pod-identity-mic", "default")
     assert not lease.spec.holder_identity
+
+
+def _kubeconfig(site: Site) -> dict[str, Any]:
+    settings = {"server": site.api.url, "insecure-skip-tls-verify": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": settings}],
+        "users": [{"name": "u", "user": {"token": site.api.admin_token}}],
+    }
 
 
 def _free_port() -> int:
