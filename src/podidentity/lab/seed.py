@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from podidentity.lab.spec import LOCATION, SCALE_SET, LabSpec
 
-VM_CONTRIBUTOR = "Virtual Machine Contributor"
-IDENTITY_OPERATOR = "Managed Identity Operator"
-
 
 def cloud_seed(spec: LabSpec) -> dict[str, object]:
     """The node pool and the kubelet identity on it; no role assignment, no vault, no application's identity."""
