@@ -66,7 +66,7 @@ def reflectors(
                 client,
                 AZURE_ASSIGNED_IDENTITIES,
                 cluster.assigned,
-                label_selector=f"{NODE_LABEL}={settings.node}" if settings.enable_scale_features else "",
+                label_selector=f"{NODE_LABEL}={node_label(settings.node)}" if settings.enable_scale_features else "",
                 on_change=cluster.on_assigned,
                 clock=clock,
                 rng=rng,
