@@ -21,6 +21,7 @@ from podidentity.kube.client import KubeClient
 from podidentity.kube.reflector import Reflector
 from podidentity.kube.store import Change
 from podidentity.nmi.assembly import App
+from podidentity.rules.node_label import node_label
 
 SILENT_SECONDS: Final = 180.0
 """A watch that heard nothing for longer makes the agent not ready; it serves on from what it knows."""
