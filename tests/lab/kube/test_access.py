@@ -230,6 +230,21 @@ async def test_access_reviews(api: Client) -> None:
     assert (await api.post(path, other)).status == 403
 
 
+async def test_impersonation_needs_the_right(api: Client) -> None:
+    """--as works for those who may, is refused to others, and is never silently ignored."""
+    as_alice = {"Impersonate-User": "alice"}
+    refused = await api.get(PODS, headers=as_alice)
+    assert 'User "alice" cannot list resource "pods"' in refused.message
+    await grant(api, {"kind": "Group", "name": "staff"}, READ_PODS)
+    assert (await api.get(PODS, headers=as_alice)).status == 403
+    assert (await api.get(PODS, headers={**as_alice, "Impersonate-Group": "staff"})).status == 200
+    assert (await api.get(PODS, headers={"Impersonate-Group": "staff"})).status == 400
+    assert (await api.get(PODS, headers={**as_alice, "Impersonate-Extra-x": "y"})).status == 400
+    api.token = "alice-token"
+    mighty = await api.get(PODS, headers={"Impersonate-User": "root", "Impersonate-Group": "system:masters"})
+    assert mighty.message.startswith('users "root" is forbidden: User "alice" cannot impersonate resource "users"')
+
+
 async def test_client_certificates(tmp_path: Path) -> None:
     """CN is the user, O the groups; a certificate of another authority is not let in at all."""
     ca, stranger = Authority(tmp_path / "ca"), Authority(tmp_path / "other")

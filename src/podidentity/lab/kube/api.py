@@ -13,6 +13,7 @@ from podidentity.lab.kube.admission import Admission
 from podidentity.lab.kube.config import ApiConfig, throwaway_signing_key
 from podidentity.lab.kube.disk import Disk
 from podidentity.lab.kube.errors import StatusError, not_here
+from podidentity.lab.kube.impersonation import impersonated
 from podidentity.lab.kube.kinds import BUILT_IN, Catalogue, Kind
 from podidentity.lab.kube.objects import encode
 from podidentity.lab.kube.proxy import KubeletProxy
@@ -88,6 +89,7 @@ class Api:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         user = self._authenticator.who(certificate, request.headers.get("Authorization", ""))
+        user = impersonated(user, request.headers, self._authorizer)
         query = request.query
         target = parse(request.method, request.path, query)
         if target is None:

@@ -120,6 +120,8 @@ class Rest:
 
     def patch(self, where: Where, content_type: str, body: Any, options: WriteOptions) -> Outcome:
         """Change an object by a patch of ``content_type`` (json, merge or strategic)."""
+        if content_type.startswith("application/apply-patch"):
+            raise not_here("server-side apply (application/apply-patch+yaml)", 415)
         old = self.get(where).obj()
         kind = where.kind
         whole = {"apiVersion": kind.api_version, "kind": kind.kind, **copy(old)}
@@ -130,8 +132,6 @@ class Rest:
                 new = patch.merge_patch(whole, _patch_object(body))
             case "application/strategic-merge-patch+json" if not kind.custom:
                 new = strategic.merge(kind.kind, whole, _patch_object(body))
-            case "application/apply-patch+yaml" | "application/apply-patch+cbor":
-                raise not_here("server-side apply (application/apply-patch+yaml)", 415)
             case _:
                 raise _unsupported_patch(kind)
         if not isinstance(new, dict):

@@ -77,8 +77,8 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
 def _request_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., web.BaseRequest]:
     """Aiohttp's own, with the real server's limit on bodies."""
 
-    def make(*parts: Any) -> web.BaseRequest:
-        return web.BaseRequest(*parts, loop, client_max_size=MAX_BODY)
+    def make(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY)
 
     return make
 
