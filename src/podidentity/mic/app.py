@@ -25,6 +25,7 @@ from podidentity.azure.config import AzureConfigSource
 from podidentity.azure.credentials import credential_for
 from podidentity.azure.errors import AzureError
 from podidentity.config.build import Build
+from podidentity.config.duration import format_duration
 from podidentity.config.mic import MicSettings
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError, NotFound
@@ -122,7 +123,7 @@ class App:
         self._log.info("CRD informers started")
         start = self._clock.monotonic()
         await self._all_synced()
-        self._log.info(f"pod cache synchronized. Took {self._clock.monotonic() - start:.3f}s")
+        self._log.info(f"pod cache synchronized. Took {format_duration(self._clock.monotonic() - start)}")
         self._log.info("pod watcher started !!")
         self._log.info("sync thread started.")
         await self._controller.lead()
