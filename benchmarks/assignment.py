@@ -1,0 +1,312 @@
+"""How long mic takes from pods bound to their identities assigned, and what it costs at the API and at ARM."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from loopback import CONTROLLER, CONTROLLER_SECRET, TENANT, Site, running_site
+from podidentity.api.constants import POD_LABEL
+from podidentity.api.identity import AzureAssignedIdentity, AzureAssignedIdentityStatus
+from podidentity.api.meta import ObjectMeta
+from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, EVENTS, PODS
+from processes import cpu, free_port, started
+from report import Report, ratio
+
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+GROUP = "rg-nodes"
+SCOPE = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers"
+CRD_PATH = "/apis/aadpodidentity.k8s.io/v1/namespaces/default"
+PODS_PATH = "/api/v1/namespaces/default/pods"
+WITH_LIMIT = 20
+"""Our own requests in flight."""
+PATIENCE = 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """``pods`` on ``vms`` machines, each pod with one of ``identities``; mic's further flags."""
+
+    name: str
+    flags: tuple[str, ...]
+    pods: int = 200
+    vms: int = 10
+    identities: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One direction: seconds, PATCHes at ARM, writes of records, all API writes but ours, CPU seconds of each."""
+
+    seconds: float
+    patches: int
+    records: int
+    writes: int
+    mic_cpu: float
+    api_cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A case measured."""
+
+    case: Case
+    assign: Phase
+    remove: Phase
+
+
+@dataclass(slots=True)
+class Records:
+    """What a watch tells of the assigned identities."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    writes: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def follow(self, site: Site) -> None:
+        """Watch until cancelled."""
+        version = (await site.client.list(AZURE_ASSIGNED_IDENTITIES)).resource_version
+        async for event in site.client.watch(AZURE_ASSIGNED_IDENTITIES, resource_version=version, timeout=600):
+            if event.object is None:
+                continue
+            self.writes += 1
+            if event.type == "DELETED":
+                self.states.pop(event.object.name, None)
+            else:
+                self.states[event.object.name] = event.object.status.status
+            self.changed.set()
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until it holds; TimeoutError after PATIENCE seconds."""
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+def seed(case: Case) -> dict[str, object]:
+    """Machines, identities, and what mic may do with them."""
+    roles = ("Virtual Machine Contributor", "Managed Identity Operator")
+    return {
+        "tenantId": TENANT,
+        "subscriptionId": SUBSCRIPTION,
+        "resourceGroups": [GROUP],
+        "vms": [{"name": f"vm-{number}", "resourceGroup": GROUP} for number in range(case.vms)],
+        "identities": [
+            {"name": f"app-{number}", "resourceGroup": GROUP, "clientId": client_id(number)}
+            for number in range(case.identities)
+        ],
+        "servicePrincipals": [{"clientId": CONTROLLER, "secret": CONTROLLER_SECRET}],
+        "roleAssignments": [{"principal": CONTROLLER, "role": role, "scope": GROUP} for role in roles],
+    }
+
+
+def client_id(number: int) -> str:
+    """The client id of an identity."""
+    return f"aaaaaaaa-0000-0000-0000-{number:012d}"
+
+
+async def together(calls: Iterable[Callable[[], Awaitable[object]]]) -> None:
+    """Make all the calls, so many at a time as WITH_LIMIT says."""
+    waiting = iter(list(calls))
+
+    async def work() -> None:
+        for call in waiting:
+            await call()
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(WITH_LIMIT):
+            tasks.create_task(work())
+
+
+async def prepare(site: Site, case: Case) -> None:
+    """Nodes, identities, bindings, and pods that no scheduler has bound yet."""
+
+    def post(path: str, obj: dict[str, object]) -> Callable[[], Awaitable[object]]:
+        return lambda: site.client.raw("POST", path, body=obj)
+
+    calls = []
+    for number in range(case.vms):
+        spec = {"providerID": f"azure://{SCOPE}/Microsoft.Compute/virtualMachines/vm-{number}"}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}, "spec": spec}
+        calls.append(post("/api/v1/nodes", node))
+    for number in range(case.identities):
+        name, base = f"app-{number}", {"apiVersion": "aadpodidentity.k8s.io/v1", "metadata": {"name": f"app-{number}"}}
+        arm_id = f"{SCOPE}/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+        identity = {"type": 0, "resourceID": arm_id, "clientID": client_id(number)}
+        calls.append(post(f"{CRD_PATH}/azureidentities", {**base, "kind": "AzureIdentity", "spec": identity}))
+        bound = {"azureIdentity": name, "selector": name}
+        calls.append(post(f"{CRD_PATH}/azureidentitybindings", {**base, "kind": "AzureIdentityBinding", "spec": bound}))
+    for number in range(case.pods):
+        label = f"app-{number // case.vms % case.identities}"
+        meta = {"name": f"pod-{number}", "labels": {POD_LABEL: label}}
+        containers = [{"name": "main", "image": "none"}]
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": containers}}
+        calls.append(post(PODS_PATH, pod))
+    await together(calls)
+
+
+async def bind(site: Site, case: Case) -> None:
+    """What a scheduler does, to all pods, spread evenly over the machines."""
+
+    def one(number: int) -> Callable[[], Awaitable[object]]:
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"name": f"pod-{number}"},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": f"node-{number % case.vms}"},
+        }
+        return lambda: site.client.raw("POST", f"{PODS_PATH}/pod-{number}/binding", body=body)
+
+    await together(one(number) for number in range(case.pods))
+
+
+async def unbind(site: Site, case: Case) -> None:
+    """Delete all pods at once."""
+
+    def one(number: int) -> Callable[[], Awaitable[object]]:
+        return lambda: site.client.raw("DELETE", f"{PODS_PATH}/pod-{number}", params={"gracePeriodSeconds": "0"})
+
+    await together(one(number) for number in range(case.pods))
+
+
+async def floor(site: Site, count: int) -> float:
+    """Writes a second that a bare client gets from this API: ``count`` records created, settled and deleted."""
+
+    def record(number: int) -> AzureAssignedIdentity:
+        meta = ObjectMeta(name=f"floor-{number}", namespace="default")
+        kind = AZURE_ASSIGNED_IDENTITIES
+        status = AzureAssignedIdentityStatus(status="Created", available_replicas=1)
+        return AzureAssignedIdentity(api_version=kind.api_version, kind=kind.kind, metadata=meta, status=status)
+
+    async def write(number: int) -> None:
+        name = f"floor-{number}"
+        assigned = [{"op": "replace", "path": "/status/status", "value": "Assigned"}]
+        await site.client.create(AZURE_ASSIGNED_IDENTITIES, record(number))
+        await site.client.patch_json(AZURE_ASSIGNED_IDENTITIES, name, "default", assigned)
+        await site.client.delete(AZURE_ASSIGNED_IDENTITIES, name, "default")
+
+    start = time.monotonic()
+    await together([lambda number=number: write(number) for number in range(count)])
+    return 3 * count / (time.monotonic() - start)
+
+
+@asynccontextmanager
+async def running_mic(site: Site, case: Case) -> AsyncIterator[int]:
+    """mic as a process, leading; its pid."""
+    probe = free_port()
+    words = [sys.executable, "-m", "podidentity", "mic", f"--kubeconfig={site.layout.kubeconfig}"]
+    words += [f"--cloudconfig={site.azure_json(SUBSCRIPTION, GROUP)}", f"--http-probe-port={probe}"]
+    words += [f"--prometheus-port={free_port()}", "--identity-removal-linger=0s", *case.flags]
+    log = site.layout.logs / "mic.log"
+    async with started(words, log, environ=site.mic_environ()) as pid, aiohttp.ClientSession() as session:
+        async with asyncio.timeout(PATIENCE):
+            while not await _leads(session, probe):
+                await asyncio.sleep(0.05)
+        yield pid
+
+
+async def _leads(session: aiohttp.ClientSession, port: int) -> bool:
+    try:
+        async with session.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            return await answer.text() == "Active"
+    except aiohttp.ClientConnectionError:
+        return False
+
+
+async def _phase(
+    site: Site, records: Records, mic: int, start: Callable[[], Awaitable[object]], done: Callable[[], bool], ours: int
+) -> Phase:
+    """Set something off and wait for its end; the clock runs from the last of our own writes."""
+    patches, writes, before = await site.patches(), records.writes, await _revision(site)
+    mic_cpu, api_cpu = cpu(mic), cpu(site.api_pid)
+    await start()
+    begun = time.monotonic()
+    await records.until(done)
+    seconds = time.monotonic() - begun
+    return Phase(
+        seconds=seconds,
+        patches=await site.patches() - patches,
+        records=records.writes - writes,
+        writes=await _revision(site) - before - ours,
+        mic_cpu=cpu(mic) - mic_cpu,
+        api_cpu=cpu(site.api_pid) - api_cpu,
+    )
+
+
+async def _revision(site: Site) -> int:
+    """The API's counter of writes of all kinds."""
+    return int((await site.client.list(EVENTS, field_selector="metadata.name=none")).resource_version)
+
+
+async def measure_case(site: Site, case: Case) -> Result:
+    """Assign, then remove, with a mic of its own."""
+    records = Records()
+    async with running_mic(site, case) as mic, asyncio.TaskGroup() as tasks:
+        following = tasks.create_task(records.follow(site))
+        assign = await _phase(
+            site,
+            records,
+            mic,
+            lambda: bind(site, case),
+            lambda: sum(state == "Assigned" for state in records.states.values()) == case.pods,
+            case.pods,
+        )
+        remove = await _phase(
+            site, records, mic, lambda: unbind(site, case), lambda: not records.states, case.pods
+        )
+        following.cancel()
+    return Result(case, assign, remove)
+
+
+QUICK = (Case("default flags", (), pods=6, vms=2, identities=3),)
+CASES = (Case("default flags", ()), Case("--clientQps=100", ("--clientQps=100",)))
+
+
+async def measure(quick: bool) -> Report:
+    """Measure."""
+    rows = []
+    for case in QUICK if quick else CASES:
+        with tempfile.TemporaryDirectory(prefix="podidentity-bench-") as folder:
+            async with running_site(Path(folder), seed(case)) as site:
+                await prepare(site, case)
+                bare = await floor(site, case.pods)
+                rows += _rows(await measure_case(site, case), bare)
+    return Report(
+        title=f"assignment: {CASES[0].pods} pods on {CASES[0].vms} virtual machines, {CASES[0].identities} identities",
+        compares="mic as a process with the writes its records cost at least, made by a bare client at the same API "
+        "(floor); seconds run from the last pod bound to the last Assigned, or from the last pod deleted "
+        "to the last record gone (linger 0)",
+        columns=("", "seconds", "floor s", "ratio", "PATCHes", "record writes", "API writes", "mic CPU s", "API CPU s"),
+        rows=rows,
+        bound="",
+    )
+
+
+def _rows(result: Result, bare: float) -> list[tuple[str, ...]]:
+    rows = []
+    for word, phase in (("assign", result.assign), ("remove", result.remove)):
+        least = phase.records / bare
+        rows.append(
+            (
+                f"{word}, {result.case.name}",
+                f"{phase.seconds:.2f}",
+                f"{least:.2f}",
+                ratio(phase.seconds, least),
+                str(phase.patches),
+                str(phase.records),
+                str(phase.writes),
+                f"{phase.mic_cpu:.2f}",
+                f"{phase.api_cpu:.2f}",
+            )
+        )
+    return rows

@@ -1,0 +1,122 @@
+"""Token requests a second through nmi, from a pod, against a server beside it that decides nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import new_lab, run_json, start_pod
+from podidentity.lab.running import RunningLab
+from podidentity.lab.scenarios.walkthrough import IDENTITY
+from processes import cpu, descendants
+from report import Report, ratio
+
+HERE = Path(__file__).parent
+IMDS = "169.254.169.254"
+TOKEN_PATH = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
+STATIC_PORT = 8700
+LOADER, STATIC = "load", "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``connections``: each is measured ``rounds`` times for ``seconds``, nmi and the static server in turn."""
+
+    connections: tuple[int, ...] = (1, 16, 64)
+    rounds: int = 3
+    seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One measurement. ``server``: CPU seconds of the server for each request; latencies in ms."""
+
+    rate: float
+    p50: float
+    p99: float
+    server: float
+    refused: float
+    size: int
+
+
+async def measure(quick: bool) -> Report:
+    """Measure."""
+    plan = Plan(connections=(1, 4), rounds=1, seconds=0.5) if quick else Plan()
+    async with new_lab() as walkthrough:
+        lab = walkthrough.lab
+        await walkthrough.roles()
+        await walkthrough.infrastructure()
+        await walkthrough.identity_and_binding()
+        await start_pod(lab, LOADER, "import signal; signal.pause()", label=f"{IDENTITY}-binding")
+        size = (await _round(lab, _imds(1, 0.2), _pid("podidentity", "nmi"))).size
+        address = lab.spec.nodes[0].address
+        server = (HERE / "static_server.py").read_text()
+        await start_pod(lab, STATIC, server, address, str(STATIC_PORT), str(size), host_network=True)
+        servers = {"nmi": _pid("podidentity", "nmi"), "static": _pid(server)}
+        rows = []
+        for connections in plan.connections:
+            load = {"nmi": _imds(connections, plan.seconds), "static": _static(address, connections, plan.seconds)}
+            rounds: dict[str, list[Round]] = {"nmi": [], "static": []}
+            for _ in range(plan.rounds):
+                for name, measured in rounds.items():
+                    measured.append(await _round(lab, load[name], servers[name]))
+            rows.append(_row(connections, rounds["nmi"], rounds["static"]))
+    return Report(
+        title="tokens: cached tokens through nmi, from a pod",
+        compares="nmi on its real path (pod, redirect, source check, authorisation, log and metrics of each request) "
+        f"with a constant answer of the same {size} bytes from httptools and uvloop on the same node; same load "
+        f"generator, in turns, median of {plan.rounds}",
+        columns=("connections", "nmi/s", "p50 ms", "p99 ms", "CPU us", "static/s", "p50 ms", "p99 ms", "CPU us", "ratio"),
+        rows=rows,
+        bound="nmi's one core: CPU us is what its process spends on a request, in user and system",
+    )
+
+
+def _plan(host: str, port: int, path: str, connections: int, seconds: float) -> str:
+    plan = {"host": host, "port": port, "path": path, "headers": {"Metadata": "true"}}
+    return json.dumps({**plan, "connections": connections, "seconds": seconds})
+
+
+def _imds(connections: int, seconds: float) -> str:
+    return _plan(IMDS, 80, TOKEN_PATH, connections, seconds)
+
+
+def _static(address: str, connections: int, seconds: float) -> str:
+    return _plan(address, STATIC_PORT, TOKEN_PATH, connections, seconds)
+
+
+async def _round(lab: RunningLab, plan: str, server: int) -> Round:
+    """One run of the load generator in its pod."""
+    program = (HERE / "load_generator.py").read_text()
+    before = cpu(server)
+    found = await run_json(lab, LOADER, sys.executable, "-c", program, plan)
+    used = cpu(server) - before
+    if found["refused"]:
+        raise RuntimeError(f"{found['refused']:.0f} of {found['requests']:.0f} answers were no token")
+    requests = found["requests"]
+    warm = 1 + found["warm"] / requests
+    return Round(requests / found["seconds"], found["p50"], found["p99"], used / requests / warm, 0, int(found["bytes"]))
+
+
+def _pid(*words: str) -> int:
+    """The process of the lab whose command line holds these words."""
+    found = [usage.pid for usage in descendants(os.getpid()) if set(words) <= set(usage.command)]
+    if len(found) != 1:
+        raise RuntimeError(f"{len(found)} processes of the lab run {words[-1][:40]}")
+    return found[0]
+
+
+def _row(connections: int, nmi: Sequence[Round], static: Sequence[Round]) -> tuple[str, ...]:
+    def median(rounds: Sequence[Round], field: str) -> float:
+        return statistics.median(getattr(one, field) for one in rounds)
+
+    def shown(rounds: Sequence[Round]) -> list[str]:
+        rate = f"{median(rounds, 'rate'):,.0f}"
+        return [rate, f"{median(rounds, 'p50'):.3f}", f"{median(rounds, 'p99'):.3f}", f"{median(rounds, 'server') * 1e6:.0f}"]
+
+    return (str(connections), *shown(nmi), *shown(static), ratio(median(nmi, "rate"), median(static, "rate")))
