@@ -14,6 +14,8 @@ from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import ApiError, NotFound
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+MAX_MANIFEST = 4 * 2**20
+"""Characters a manifest may have: far more than the API takes of one object, and safe to parse."""
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 Document = Mapping[str, object]
 
@@ -99,10 +101,26 @@ async def get_table(client: KubeClient, kind: Kind, namespace: str, name: str, *
     )
 
 
+class _NoAliases(yaml.SafeLoader):
+    """YAML without aliases: a few lines of them can stand for more objects than any machine holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse an alias where PyYAML would follow it."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken; write the value out")
+        return super().compose_node(parent, index)
+
+
 def read_documents(path: Path) -> list[Document]:
     """The objects of a YAML file; ConfigError with file and line where it is not YAML, or with what an object lacks."""
     try:
-        documents = [item for item in yaml.safe_load_all(path.read_text()) if item is not None]
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_MANIFEST + 1)
+        if len(text) > MAX_MANIFEST:
+            raise ConfigError(
+                f"{path}: larger than {MAX_MANIFEST // 2**20} MiB; a manifest is not, so name another file"
+            )
+        documents = [item for item in yaml.load_all(text, _NoAliases) if item is not None]
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -175,8 +193,9 @@ async def why_not_ready(client: KubeClient, namespace: str) -> str:
             if container.get("ready"):
                 continue
             name = pod["metadata"]["name"]
-            state = next(iter(container.get("state", {}).items()), ("unknown", {}))
-            reason = state[1].get("reason", state[0])
+            reason = next(
+                (detail.get("reason", name) for name, detail in container.get("state", {}).items()), "unknown"
+            )
             try:
                 lines = (await pod_logs(client, namespace, name, tail=1)).splitlines()
             except ApiError as error:
