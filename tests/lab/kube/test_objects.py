@@ -8,6 +8,8 @@ import io
 import pytest
 from tests.lab.kube.wire import CONFIG_MAPS, JSON_PATCH, PODS, STRATEGIC, Client, config_map, pod
 
+from podidentity.lab.kube.housekeeping import forget_events
+
 
 async def test_server_metadata_is_set_on_create(api: Client) -> None:
     """A new object gets uid, version, time and generation from the server, whatever the client sent."""
@@ -276,3 +278,30 @@ async def test_concurrent_increments_lose_nothing(api: Client) -> None:
         for _ in range(20):
             group.create_task(increment())
     assert (await api.get(f"{CONFIG_MAPS}/n")).body["data"]["n"] == "20"
+
+
+async def test_endpoints_are_deprecated(api: Client) -> None:
+    """As by Kubernetes since 1.33, every answer about Endpoints carries a warning."""
+    path = "/api/v1/namespaces/default/endpoints"
+    warning = '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    assert (await api.post(path, {"metadata": {"name": "e"}})).headers["Warning"] == warning
+    assert (await api.get(path)).headers["Warning"] == warning
+
+
+async def test_events_are_forgotten_after_an_hour(api: Client) -> None:
+    """A lab that runs for days does not fill up with Events; recent ones stay."""
+    path = "/api/v1/namespaces/default/events"
+    times = {"old": "2026-01-01T00:00:00Z", "new": "2026-01-01T02:00:00Z"}
+    for name, text in times.items():
+        body = {"metadata": {"name": name}, "involvedObject": {"kind": "Pod"}, "lastTimestamp": text}
+        assert (await api.post(path, body)).status == 201
+    store = api.running.api.store
+    two_in_the_night = 1_767_232_800.0
+    for name, text in times.items():
+        stored = store.get("events", "default", name)
+        assert stored is not None
+        obj = stored.obj()
+        obj["metadata"]["creationTimestamp"] = text
+        store.put("events", obj)
+    assert forget_events(store, two_in_the_night + 60) == 1
+    assert [item["metadata"]["name"] for item in (await api.get(path)).body["items"]] == ["new"]

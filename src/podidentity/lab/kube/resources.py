@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -23,6 +23,8 @@ from podidentity.lab.kube.tables import Tables, negotiate
 from podidentity.lab.kube.target import Target
 from podidentity.lab.kube.users import User
 from podidentity.lab.kube.watching import prefix
+
+_DEPRECATED: Final = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
 
 class Resources:
@@ -47,6 +49,12 @@ class Resources:
 
     async def answer(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
         """The response, or a StatusError."""
+        response = await self._dispatch(request, user, kind, target)
+        if kind.resource in _DEPRECATED and not response.prepared:
+            response.headers.add("Warning", f'299 - "{_DEPRECATED[kind.resource]}"')
+        return response
+
+    async def _dispatch(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
         if target.subresource in {"token", "log", "exec", "binding", "scale"}:
             return await self._subresource(request, kind, target)
         if target.verb not in kind.verbs:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from podidentity.lab.kube.api import MAX_BODY, Api
 from podidentity.lab.kube.config import ApiConfig, throwaway_certificate, throwaway_context
+from podidentity.lab.kube.housekeeping import keep_house
 from podidentity.lab.kube.users import MASTERS, User
 
 _GRACE, _KEEP_ALIVE = 2.0, 300.0
@@ -71,7 +72,12 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
         host = config.listen[0][0] if config.listen else "localhost"
         scheme = "http" if config.plain else "https"
         url = f"{scheme}://{host}:{ports[0]}" if ports else f"{scheme}://{host}"
-        yield Running(url, _ca(config), admin, api, tuple(ports))
+        async with asyncio.TaskGroup() as group:
+            house = group.create_task(keep_house(api.store, config.now))
+            try:
+                yield Running(url, _ca(config), admin, api, tuple(ports))
+            finally:
+                house.cancel()
 
 
 def _request_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., web.BaseRequest]:

@@ -66,4 +66,4 @@ def types() -> Mapping[str, Type]:
 
 def type_of(name: str) -> Type | None:
     """The fields of a type; None for scalars, ``any`` and kinds that are not built in."""
-    return types().get(name)
+    return None if name in SCALARS else types().get(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final, Protocol
 
@@ -13,6 +14,9 @@ from podidentity.lab.kube.store import Change, Store, Stored
 
 BACKLOG: Final = 10_000
 """Events a watch may be behind; a slower client is cut off and has to list again."""
+
+CHUNK: Final = 64 * 1024
+"""Bytes handed to a connection at once: what waits is shared between watches, what was handed over is not."""
 
 
 class Form(Protocol):
@@ -63,7 +67,7 @@ class Watch:
         self._kind = kind
         self._form = form
         self._selects = selects
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._number = 0
         self._started = False
@@ -98,11 +102,14 @@ class Watch:
         self._wake.set()
 
     async def take(self) -> bytes:
-        """Everything that waits, as lines; waits for the first. Empty when the watch has ended."""
+        """The next lines, about CHUNK bytes of them; waits for the first. Empty when the watch has ended."""
         while not self._waiting and not self._ended:
             self._wake.clear()
             await self._wake.wait()
-        lines, self._waiting = self._waiting, []
+        lines, size = [], 0
+        while self._waiting and size < CHUNK:
+            lines.append(self._waiting.popleft())
+            size += len(lines[-1])
         return b"".join(lines)
 
     def _offer(self, change: Change) -> None:
@@ -120,7 +127,8 @@ class Watch:
         if self._ended:
             return
         if len(self._waiting) >= BACKLOG:
-            self._waiting = [event("ERROR", encode(expired(self._seen, stored.revision).status()))]
+            self._waiting.clear()
+            self._waiting.append(event("ERROR", encode(expired(self._seen, stored.revision).status())))
             self.stop()
             return
         if not self._started:
