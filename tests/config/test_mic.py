@@ -45,6 +45,13 @@ def test_defaults_are_the_originals() -> None:
     )
 
 
+def test_only_a_limit_that_was_asked_for_slows_the_records() -> None:
+    """200 pods do not wait 80 s for the default of --clientQps; whoever gives the flag, even as 5, gets its limit."""
+    assert (settings().client_qps, settings().record_qps) == (5, 0)
+    assert (settings("--clientQps=5").client_qps, settings("--clientQps=5").record_qps) == (5, 5)
+    assert "given" not in {name for name, text in describe(settings("--clientQps=5")).items() if text}
+
+
 def test_the_shipped_manifests_arguments() -> None:
     """The arguments of deployment-rbac.yaml are understood, without a notice."""
     found = settings("--cloudconfig=/etc/kubernetes/azure.json", "--logtostderr")

@@ -87,11 +87,15 @@ def one_of(*words: str) -> Callable[[str], str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommonSettings:
-    """What every component has. ``notices``: what was given and has no effect, one sentence each, to log at start."""
+    """What every component has. ``notices``: what was given and has no effect, one sentence each, to log at start.
+
+    ``given``: the names of the fields that the command line set.
+    """
 
     verbosity: int = flag("v", INT, 0, "log verbosity: 5 decisions, 6 cache and events, 7 objects")
     custom_user_agent: str = flag("custom-user-agent", TEXT, "", "appended to the user agent")
     notices: tuple[str, ...] = ()
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False, metadata={"show": lambda _: ""})
 
 
 S = TypeVar("S", bound=CommonSettings)
@@ -143,7 +147,7 @@ def read_flags(
         notices.append(f"ignored: {ignored}; the value of a boolean flag is written --name=value")
     given = {name: parsed.values[one.name] for name, one in flags.items() if one.name in parsed.values}
     made: Callable[..., S] = settings
-    return made(**given, notices=tuple(notices))
+    return made(**given, notices=tuple(notices), given=frozenset(given))
 
 
 def describe(settings: CommonSettings) -> dict[str, str]:

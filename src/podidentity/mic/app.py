@@ -264,7 +264,8 @@ def _say_hello(settings: MicSettings, build: Build) -> None:
         warning("--cloudconfig not passed will use aadpodidentity-admin-secret")
     info(f"kubeconfig ({settings.kubeconfig}) cloudconfig ({settings.cloudconfig})")
     info(f"running MIC in namespaced mode: {str(settings.force_namespaced).lower()}")
-    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}")
+    unlimited = "" if settings.record_qps else ". Assigned identities: not limited, unless --clientQps is given"
+    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}{unlimited}")
     info(f"starting to create the pod identity client. Version: {build.version}. Build date: {build.date}")
 
 
@@ -273,10 +274,12 @@ async def _clients(
 ) -> Clients:
     kube = load_settings(settings.kubeconfig, environ)
     agent = build.user_agent("MIC", settings.custom_user_agent)
-    qps, burst = settings.client_qps, max(int(settings.client_qps), 1)
+    qps, records, burst = settings.client_qps, settings.record_qps, max(int(settings.client_qps), 1)
     return Clients(
         core=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
-        custom=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
+        custom=await stack.enter_async_context(
+            KubeClient(kube, user_agent=agent, qps=records, burst=burst, clock=clock)
+        ),
         election=await stack.enter_async_context(KubeClient(kube, user_agent=agent, clock=clock)),
     )
 
