@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -34,8 +35,13 @@ class Kubelet:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"first\n")
+        if request.match_info["container"] == "dying":
+            assert request.transport is not None
+            request.transport.close()
+            return response
         await asyncio.sleep(0.05)
-        await response.write(b"second\n")
+        with contextlib.suppress(ConnectionError):
+            await response.write(b"second\n")
         return response
 
     async def exec(self, request: web.Request) -> web.StreamResponse:
@@ -115,6 +121,25 @@ async def test_dead_kubelet_is_a_server_error(api: Client, kubelet: Kubelet) -> 
     answer = await api.get(f"{PODS}/p/log")
     assert answer.status == 500
     assert "https://127.0.0.1:1/containerLogs/default/p/main" in answer.message
+
+
+async def test_kubelet_that_dies_ends_the_log(api: Client) -> None:
+    """What came so far is kept, and the connection to the client stays in order."""
+    await prepared(api, "dying")
+    assert (await api.get(f"{PODS}/p/log")).body == "first\n"
+    assert (await api.get(f"{PODS}/p")).status == 200
+
+
+async def test_client_that_stops_following_is_no_error(api: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """Ctrl-C in `kubectl logs -f` or `get -w` leaves nothing in the server's log."""
+    await prepared(api)
+    headers = {"Authorization": f"Bearer {api.token}"}
+    for path in (f"{PODS}/p/log?follow=true", f"{PODS}?watch=true&timeoutSeconds=1&allowWatchBookmarks=true"):
+        answer = await api.session.get(path, headers=headers)
+        await answer.content.readany()
+        answer.close()
+    await asyncio.sleep(1.2)
+    assert caplog.records == []
 
 
 async def test_exec_passes_frames_through(api: Client, kubelet: Kubelet) -> None:

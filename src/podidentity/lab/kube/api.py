@@ -79,10 +79,14 @@ class Api:
             return _failure(error)
         except web.HTTPRequestEntityTooLarge:
             return _failure(StatusError(413, f"the request is too large; at most {MAX_BODY} bytes are taken"))
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             raise
+        except ConnectionError:
+            return web.Response()  # the client has gone: nobody reads it
         except Exception as error:  # noqa: BLE001 - a request's defect must not end the cluster; it is logged and told
             _LOG.exception("%s %s failed", request.method, request.path_qs)
+            if request.writer.output_size and request.transport:
+                request.transport.close()  # an answer has begun: it can only be broken off
             return _failure(StatusError(500, f"Internal error occurred: {error}"))
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:

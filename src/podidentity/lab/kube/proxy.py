@@ -98,16 +98,11 @@ class KubeletProxy:
                     raise StatusError(
                         answer.status, (await answer.text()).strip() or f"the kubelet answered {answer.status}"
                     )
-                response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-                response.enable_chunked_encoding()
-                await response.prepare(request)
-                async for chunk in answer.content.iter_any():
-                    await response.write(chunk)
-                return response
-        except aiohttp.ClientConnectorError as error:
-            raise _unreachable(place, path, error) from error
+                return await _copy(request, answer)
+        except ConnectionError:
+            raise  # our client's
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise StatusError(500, f"error reading from {place.base}{path}: {error}") from error
+            raise _unreachable(place, path, error) from error
 
     async def exec(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
         """Pass a v5 websocket through to the kubelet, frame by frame."""
@@ -135,6 +130,22 @@ class KubeletProxy:
             await response.prepare(request)
             await _join(response, upstream)
         return response
+
+
+async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    """Pass a log on as it comes; a kubelet that dies in between ends it."""
+    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    pieces = answer.content.iter_any()
+    while True:
+        try:
+            piece = await anext(pieces, b"")
+        except (aiohttp.ClientError, TimeoutError):
+            return response
+        if not piece:
+            return response
+        await response.write(piece)
 
 
 async def _join(client: web.WebSocketResponse, kubelet: aiohttp.ClientWebSocketResponse) -> None:
