@@ -71,18 +71,21 @@ class Cluster:
     async def kubelet(self) -> None:
         """Run pods that have a node; end those that are deleted."""
         watch = await self.api.watch("/api/v1/pods")
-        while True:
-            kind, pod = await watch.next()
-            if kind == "END":
-                return
-            path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
-            if kind == "DELETED" or not pod["spec"].get("nodeName"):
-                continue
-            if pod["metadata"].get("deletionTimestamp"):
-                await self.api.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}})
-            elif pod["status"]["phase"] == "Pending" and self.healthy:
-                conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
-                await self.api.patch(f"{path}/status", {"status": {"phase": "Running", "conditions": conditions}})
+        try:
+            while (event := await watch.next())[0] != "END":
+                await self._tend(*event)
+        finally:
+            watch.close()
+
+    async def _tend(self, kind: str, pod: dict[str, Any]) -> None:
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        if kind == "DELETED" or not pod["spec"].get("nodeName"):
+            return
+        if pod["metadata"].get("deletionTimestamp"):
+            await self.api.delete(path, {"gracePeriodSeconds": 0, "preconditions": {"uid": pod["metadata"]["uid"]}})
+        elif pod["status"]["phase"] == "Pending" and self.healthy:
+            conditions = [{"type": "Ready", "status": "True", "lastTransitionTime": "2020-01-01T00:00:00Z"}]
+            await self.api.patch(f"{path}/status", {"status": {"phase": "Running", "conditions": conditions}})
 
 
 @asynccontextmanager

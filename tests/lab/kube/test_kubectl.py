@@ -120,6 +120,9 @@ async def test_identities_get_their_columns(kubectl: Kubectl) -> None:
     assert await kubectl("apply", "-f", "-", stdin=identity) == "azureidentity.aadpodidentity.k8s.io/id1 created\n"
     header, row = (await kubectl("get", "azureidentity")).splitlines()
     assert (header.split(), row.split()[:3]) == (["NAME", "TYPE", "CLIENTID", "AGE"], ["id1", "0", "c1"])
+    explained = await kubectl("explain", "azureidentity.spec")
+    assert "clientID" in explained
+    assert "<string>" in explained
     changed = {**identity, "spec": {**spec, "clientID": "c2"}}
     assert "configured" in await kubectl("apply", "-f", "-", stdin=changed)
     assert await kubectl("get", "azureidentity", "id1", "-o", "jsonpath={.spec.clientID}") == "c2"

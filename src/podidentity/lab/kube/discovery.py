@@ -1,13 +1,12 @@
-"""What this server serves, as discovery and OpenAPI documents (pure)."""
+"""What this server serves, as discovery documents (pure)."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Final
 
 from podidentity.lab.kube.kinds import Catalogue, Kind
-from podidentity.lab.kube.objects import Obj, encode
+from podidentity.lab.kube.objects import Obj
 
 AGGREGATED: Final = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION: Final[Obj] = {
@@ -128,35 +127,3 @@ def resource_list(catalogue: Catalogue, name: str, version: str) -> Obj | None:
             resources.append({**part, "verbs": _SUBVERBS[sub]})
     version_name = f"{name}/{version}" if name else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version_name, "resources": resources}
-
-
-def _root(kind: Kind) -> str:
-    return f"apis/{kind.group}/{kind.version}" if kind.group else f"api/{kind.version}"
-
-
-def openapi_index(catalogue: Catalogue) -> Obj:
-    """``/openapi/v3``."""
-    roots = sorted({_root(kind) for kind in catalogue.all()})
-    paths = {}
-    for root in roots:
-        digest = hashlib.sha256(encode(openapi(catalogue, root))).hexdigest()[:32].upper()
-        paths[root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
-    return {"paths": paths}
-
-
-def openapi(catalogue: Catalogue, root: str) -> Obj | None:
-    """``/openapi/v3/ROOT``: for each kind that its PATCH knows ``fieldValidation``, which is all that apply asks."""
-    kinds = [kind for kind in catalogue.all() if _root(kind) == root]
-    if not kinds:
-        return None
-    paths = {}
-    for kind in kinds:
-        place = "/namespaces/{namespace}" if kind.namespaced else ""
-        names = {"group": kind.group, "version": kind.version, "kind": kind.kind}
-        answer = {"responses": {"200": {"description": "OK"}}, "x-kubernetes-group-version-kind": names}
-        parameters = [{"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}]
-        paths[f"/{root}{place}/{kind.plural}/{{name}}"] = {
-            "patch": {"parameters": parameters, "x-kubernetes-action": "patch", **answer}
-        }
-    info = {"title": "Kubernetes", "version": VERSION["gitVersion"]}
-    return {"openapi": "3.0.0", "info": info, "paths": paths}

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from podidentity.lab.kube import discovery
+from podidentity.lab.kube import discovery, openapi
 from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.kinds import Catalogue
 from podidentity.lab.kube.objects import Obj, encode
@@ -42,9 +42,9 @@ def _plain(parts: list[str], catalogue: Catalogue) -> Obj | None:
         case ["version"]:
             return discovery.VERSION
         case ["openapi", "v3"]:
-            return discovery.openapi_index(catalogue)
+            return openapi.index(catalogue)
         case ["openapi", "v3", *rest]:
-            return discovery.openapi(catalogue, "/".join(rest))
+            return openapi.document(catalogue, "/".join(rest))
         case _:
             return _lists(parts, catalogue)
 
