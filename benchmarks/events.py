@@ -164,12 +164,12 @@ async def measure(quick: bool) -> Report:
         rows.append(row)
     columns = ["event"]
     for size in sizes:
-        columns += [f"visited at {size:,} pods", "CPU us"] + ([f"to {first:,}"] if size != first else [])
+        columns += [f"{size:,} pods: visited", "CPU us"] + ([f"to {first:,}"] if size != first else [])
     return Report(
         title="events: what one event costs mic",
         compares="the same event in clusters of different size; five pods share an identity, thirty a machine",
         columns=columns,
         rows=rows,
-        bound="Python's own speed; the number of objects visited is what the design holds constant, the time may grow "
-        "only by what the processor's caches no longer hold",
+        bound="Python's own speed. The number of objects visited is the same in every cluster; the time grows by what "
+        "the processor's caches no longer hold",
     )

@@ -17,7 +17,6 @@ from pathlib import Path
 from podidentity.lab.node.syscalls import die_with_parent
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 POLL = 0.01
 STOP_DEADLINE = 5.0
 
@@ -49,10 +48,9 @@ async def started(
         )
     try:
         deadline = time.monotonic() + within
-        while ready is not None and not ready.exists():
+        while ready is not None and not ready.exists():  # noqa: ASYNC240 - a look at a local file
             if process.returncode is not None or time.monotonic() > deadline:
-                last = log.read_text(errors="replace").splitlines()[-1:]
-                raise ProcessError(f"{' '.join(words[:4])} is not ready; its log ends with: {last}")
+                raise ProcessError(f"{' '.join(words[:4])} is not ready: {_last_line(log)}")
             await asyncio.sleep(POLL)
         yield process.pid
     finally:
@@ -64,6 +62,11 @@ async def started(
             except TimeoutError:
                 process.kill()
         await process.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else "it wrote nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +86,25 @@ def usage(pid: int) -> Usage:
     proc = Path("/proc") / str(pid)
     words = tuple(word.decode(errors="replace") for word in (proc / "cmdline").read_bytes().split(b"\0")[:-1])
     status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines() if ":" in line)
-    fields = _stat(proc)
     return Usage(
         pid=pid,
         command=words,
         rss=_mebibytes(status.get("VmRSS", "0 kB")),
         peak=_mebibytes(status.get("VmHWM", "0 kB")),
-        cpu=(int(fields[11]) + int(fields[12])) / TICKS,
-        start=int(fields[19]) / TICKS,
+        cpu=cpu(pid),
+        start=int(_stat(proc)[19]) / TICKS,
     )
+
+
+def cpu_times(pid: int) -> tuple[float, float]:
+    """CPU seconds the process has used: user, system."""
+    fields = _stat(Path("/proc") / str(pid))
+    return int(fields[11]) / TICKS, int(fields[12]) / TICKS
 
 
 def cpu(pid: int) -> float:
     """CPU seconds the process has used."""
-    fields = _stat(Path("/proc") / str(pid))
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(cpu_times(pid))
 
 
 def since_boot() -> float:
@@ -126,4 +133,4 @@ def _stat(proc: Path) -> list[str]:
 
 
 def _mebibytes(text: str) -> float:
-    return int(text.split()[0]) / 1024
+    return int(text.split(maxsplit=1)[0]) / 1024

@@ -20,6 +20,9 @@ import assignment
 import events
 import memory
 import tokens
+from podidentity.aio.signals import until_signal
+from podidentity.config.errors import ConfigError
+from processes import ProcessError
 from report import Report, show
 
 Benchmark = Callable[[bool], Awaitable[Report]]
@@ -57,7 +60,12 @@ def main() -> int:
     if unknown:
         parser.error(f"{', '.join(unknown)}: not known; the tables are {', '.join(BENCHMARKS)}")
     wide = None if sys.stdout.isatty() else 130
-    asyncio.run(_run(given.names or list(BENCHMARKS), Console(width=wide), quick=given.quick))
+    work = _run(given.names or list(BENCHMARKS), Console(width=wide), quick=given.quick)
+    try:
+        asyncio.run(until_signal(work))
+    except (ConfigError, ProcessError) as error:
+        sys.stderr.write(f"benchmarks: {error}\n")
+        return 1
     return 0
 
 

@@ -1,0 +1,88 @@
+"""The benchmarks work: small cases of each, as a person starts them. Their figures are not looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+async def _run(*words: str) -> tuple[int, str]:
+    """A Python program of ours: its exit code and what it wrote."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode or 0, output.decode()
+
+
+async def test_tables_on_loopback() -> None:
+    """Protects the tables of mic: real processes are started, assign, remove, and are gone again."""
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "events", "assignment")
+    assert code == 0, text
+    assert "pod added" in text
+    assert "remove, default flags" in text
+    assert text.count("Compares:") == text.count("Bounded by:") == 2
+
+
+@pytest.mark.e2e
+async def test_tables_in_a_lab() -> None:
+    """Protects the tables that need a whole lab: tokens reach the pod's load generator, every part is found."""
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "tokens", "rss")
+    assert code == 0, text
+    assert "static/s" in text
+    assert "csi-provider" in text
+    assert text.count("Bounded by:") == 2
+
+
+async def test_a_name_that_is_not_a_table() -> None:
+    """Protects the usage: a misspelled name is answered with the names there are."""
+    code, text = await _run(str(BENCHMARKS / "run.py"), "token")
+    assert code == 2
+    assert "the tables are events, assignment, tokens, rss" in text
+
+
+async def test_the_load_generator_counts_what_the_server_sent() -> None:
+    """Protects the measure itself: answers are whole, of the size asked for, none is refused."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, str(BENCHMARKS / "static_server.py"), "127.0.0.1", str(port), "70000"
+    )
+    try:
+        await _until_open(port)
+        plan = {"host": "127.0.0.1", "port": port, "path": "/x", "headers": {}, "connections": 3, "seconds": 0.2}
+        code, text = await _run(str(BENCHMARKS / "load_generator.py"), json.dumps(plan))
+    finally:
+        server.kill()
+        await server.wait()
+    assert code == 0, text
+    found = json.loads(text)
+    assert (found["bytes"], found["refused"]) == (70000, 0)
+    assert found["requests"] > 3
+    assert 0 < found["p50"] <= found["p99"]
+
+
+async def _until_open(port: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                await writer.wait_closed()
+                return
