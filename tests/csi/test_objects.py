@@ -185,3 +185,9 @@ def test_content_refused(fields: dict[str, str], value: str, content_type: str, 
     (file,) = parse_objects(array(entry(**fields)))
     with pytest.raises(MountError, match=expected):
         content_of(file, value, content_type=content_type, certificate_backed=backed)
+
+
+def test_aliases_do_not_multiply_the_work() -> None:
+    """One long text repeated by YAML aliases is refused, not parsed hundreds of times."""
+    filler = "x" * 60_000
+    assert "together" in refusal(f"x: &a {filler}\narray: [{'*a,' * 450}]\n")

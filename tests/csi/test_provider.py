@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
+from pathlib import Path
 
 import aiohttp
 import grpc.aio
@@ -192,6 +194,22 @@ async def test_refusals(bench: Bench, changes: dict[str, str], secrets: str, per
     text = await bench.refusal(attributes(**changes), secrets=secrets, permission=permission)
     assert expected in text
     assert bench.vault.asked == []
+
+
+@pytest.mark.parametrize("kind", ["device", "fifo", "proc", "large", "folder", "missing"])
+async def test_environment_file_is_a_small_file(bench: Bench, tmp_path: Path, kind: str) -> None:
+    """A class cannot make the provider read without end, or wait, by naming something that is no small file."""
+    path = tmp_path / "named"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b" " * 100_000)
+    elif kind == "folder":
+        path.mkdir()
+    paths = {"device": "/dev/zero", "proc": "/proc/kmsg"}
+    asked = attributes(cloudName="AzureStackCloud", cloudEnvFileName=paths.get(kind, str(path)))
+    assert "cloudName AzureStackCloud is not valid" in await bench.refusal(asked)
+    assert bench.nmi.asked == []
 
 
 async def test_long_errors_fit_into_grpc(bench: Bench) -> None:

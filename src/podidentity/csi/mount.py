@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -27,6 +29,8 @@ LONGEST_WAIT: Final = 5.0
 """Seconds; a vault that wants us to wait longer is left to the kubelet's next try."""
 MAX_RESPONSE: Final = 4 * 1024 * 1024 - 64 * 1024
 """Bytes: the driver takes 4 MiB, what surrounds the files included."""
+MAX_CLOUD_FILE: Final = 64 * 1024
+"""Bytes of an environment file."""
 
 
 class Tokens(Protocol):
@@ -59,6 +63,19 @@ def default_vault_url(cloud: Cloud, name: str) -> str:
     return f"https://{name}.{cloud.key_vault_dns_suffix}"
 
 
+def check_small_file(path: str) -> None:
+    """Refuse a path a class names that is no small file, before it is opened. Raises ConfigError.
+
+    A device or a pipe would be read without end or waited for; files of ``/proc`` show no size, and count as such.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a NUL in the path is told like any other mistake
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path[:200]}: cannot be read") from error
+    if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= MAX_CLOUD_FILE:
+        raise ConfigError(f"{path[:200]}: is not a file of 1 to {MAX_CLOUD_FILE} bytes")
+
+
 class Mounter:
     """Carries out mounts. ``cloud_name`` is for classes that name none; ``vault_url`` is injectable for tests."""
 
@@ -87,7 +104,7 @@ class Mounter:
         for notice in mount.notices:
             log.v(1).info(notice)
         try:
-            cloud = self._cloud(mount)
+            cloud = await asyncio.to_thread(self._cloud, mount)
             # YAML in pure Python is slow enough for a large class to hold up other mounts.
             wanted = await asyncio.to_thread(parse_objects, mount.objects)
             url = self._vault_url(cloud, vault_name(mount.vault))
@@ -105,6 +122,7 @@ class Mounter:
         name = mount.cloud_name or self._cloud_name
         try:
             if mount.cloud_file and name.casefold() == "azurestackcloud":
+                check_small_file(mount.cloud_file)
                 return cloud_from_file(mount.cloud_file)
             return cloud_named(name, self._environ)
         except ConfigError as error:

@@ -16,6 +16,8 @@ from podidentity.csi.errors import MountError
 MAX_TEXT: Final = 128 * 1024
 """Characters of the parameter; YAML of this size is read in well under a second."""
 MAX_OBJECTS: Final = 500
+MAX_ENTRIES_TEXT: Final = 2 * MAX_TEXT
+"""Characters of all entries together: a YAML alias repeats a text at the cost of two characters."""
 MAX_SHOWN: Final = 10
 FIELDS: Final = (
     "objectName",
@@ -103,6 +105,8 @@ def _entries(text: str) -> list[object]:
         raise MountError("objects: the array is empty; name at least one object")
     if len(array) > MAX_OBJECTS:
         raise MountError(f"objects: {len(array)} objects, at most {MAX_OBJECTS}")
+    if sum(len(entry) for entry in array if isinstance(entry, str)) > MAX_ENTRIES_TEXT:
+        raise MountError(f"objects: the entries are longer than {MAX_ENTRIES_TEXT} characters together")
     return array
 
 
