@@ -185,10 +185,11 @@ class FakeImds:
         await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
-        whose = client_id or resource_id or object_id or "node"
+        named = client_id or (f"client-of-{resource_id.rpartition('/')[2]}" if resource_id else "")
+        whose = named or object_id or "node"
         return ImdsToken(
             access_token=jwt(oid=f"oid-of-{whose}", n=str(len(self.calls))),
-            client_id=self.answer_client_id or client_id or "client-of-node",
+            client_id=self.answer_client_id or named or "client-of-node",
             expires_in=str(int(self.life)),
             expires_on=str(int(self.clock.wall() + self.life)),
             ext_expires_in="86399",

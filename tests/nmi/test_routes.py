@@ -185,6 +185,11 @@ async def test_service_principal_gets_its_token_from_entra(start: Start, make: t
         ("gone", {"clientSecret": b"right"}, "", 1, 403),
         ("sp", {"a": b"right", "b": b"right"}, "", 1, 403),
         ("sp", {"clientSecret": b"right"}, "https://evil.example", 1, 403),
+        ("sp", {"clientSecret": b"right"}, "https://[evil.example", 1, 403),
+        ("sp", {"clientSecret": b"right"}, "http://login.microsoftonline.com", 1, 403),
+        ("sp", {"clientSecret": b"right"}, "https://login.microsoftonline.com:8443", 1, 403),
+        ("sp", {"clientSecret": b"right"}, "https://login.microsoftonline.com?x=", 1, 403),
+        ("sp", {"clientSecret": b"right"}, "https://evil.example\\\\@login.microsoftonline.com", 1, 403),
         ("sp", {"clientSecret": b"right"}, "", 2, 501),
         ("sp", {"clientSecret": b"right"}, "", 7, 501),
     ],
@@ -253,6 +258,18 @@ async def test_token_of_another_identity_is_refused(start: Start, make: type[Mak
     reply = await bench.token()
     assert reply.status == 403
     assert b"e30." not in reply.body
+
+
+async def test_client_id_of_another_identity_gets_nothing(start: Start, make: type[Make]) -> None:
+    """An AzureIdentity with an allowed resourceID and somebody else's clientID does not get that other token."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod, make.identity(client_id="client-of-kubelet")))
+    reply = await bench.token()
+    assert reply.status == 403
+    assert "access_token" not in reply.json
+    assert [call["client_id"] for call in bench.imds.calls] == [""]
 
 
 async def test_log_and_metrics_name_what_happened(start: Start, make: type[Make]) -> None:

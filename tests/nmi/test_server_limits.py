@@ -216,3 +216,34 @@ async def test_fault_of_ours_is_a_500_in_json(start: Start, make: type[Make]) ->
     assert json.loads(reply.body)["error"] == "server_error"
     assert "surprise" in bench.log.getvalue()
     assert (await bench.token()).status == 200
+
+
+async def test_trailers_are_no_headers(start: Start, make: type[Make]) -> None:
+    """A header after the body is refused: neither does it count as one, nor is it kept, however long."""
+    bench = await start()
+    entitle(bench, make)
+    head = REQUEST.replace(b"Metadata: true\r\n", b"Transfer-Encoding: chunked\r\n")
+    for trailer in (b"Metadata: true\r\n\r\n", b"X-Long: " + b"a" * 2_000_000):
+        reader, writer = await bench.connect("127.1.0.1")
+        with contextlib.suppress(ConnectionError):
+            writer.write(head + b"0\r\n" + trailer)
+            await writer.drain()
+        with contextlib.suppress(ConnectionError):
+            assert (await read_reply(reader)).status in {400, 413}
+        writer.close()
+    assert bench.imds.calls == []
+
+
+async def test_chunk_extensions_count_as_body(start: Start) -> None:
+    """Bytes that carry no body, such as chunk extensions, end the connection like a body that is too large."""
+    bench = await start(limits=Limits(body_time=60.0, header_time=60.0))
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"1;x=")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(20):
+            writer.write(b"a" * 8192)
+            await writer.drain()
+    with contextlib.suppress(ConnectionError):
+        assert (await read_reply(reader)).status == 413
+    await until(lambda: bench.app.server.connections == 0)
+    writer.close()

@@ -18,12 +18,14 @@ class Limits:
     """Bounds of the server; times in seconds.
 
     ``header_time`` runs from a request's first byte (or the connection's start) to the end of its headers,
-    ``body_time`` to the end of its body, ``idle_time`` between requests, ``write_time`` while a client does not read.
+    ``body_time`` to the end of its body (``body_raw_bytes`` as sent, chunk headers and all), ``idle_time`` between
+    requests, ``write_time`` while a client does not read.
     """
 
     header_bytes: int = 16384
     headers: int = 64
     body_bytes: int = 4096
+    body_raw_bytes: int = 32768
     pipelined: int = 16
     header_time: float = 10.0
     body_time: float = 10.0
@@ -96,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._header_count = 0
         self._parsed_bytes = 0
         self._body_bytes = 0
+        self._raw_body_bytes = 0
         self._in_head = False
         self._in_body = False
 
@@ -118,7 +121,9 @@ class Connection(asyncio.Protocol):
         """Feed the parser; its own errors are answered in JSON too."""
         if self._closing:
             return
-        if not self._in_body:
+        if self._in_body:
+            self._raw_body_bytes += len(data)
+        else:
             if self._head_bytes == 0 and self._task is None:
                 self.deadline = self._loop.time() + self._limits.header_time
             self._head_bytes += len(data)
@@ -130,6 +135,8 @@ class Connection(asyncio.Protocol):
             self._refuse(_MALFORMED)
         if not self._closing and not self._in_body and self._head_bytes > self._limits.header_bytes:
             self._refuse(_TOO_LARGE)
+        elif not self._closing and self._in_body and self._raw_body_bytes > self._limits.body_raw_bytes:
+            self._refuse(_BODY_TOO_LARGE)
 
     def eof_received(self) -> bool:
         """Treat a half-closed client as gone: what it waited for is released."""
@@ -171,7 +178,10 @@ class Connection(asyncio.Protocol):
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take one header."""
+        """Take one header. What follows a body in chunks is none: it would pass the checks that are done by then."""
+        if self._in_body:
+            self._refuse(_MALFORMED)
+            return
         self._header_count += 1
         self._parsed_bytes += len(name) + len(value) + 4
         self._headers.add(name, value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
 from podidentity.azure.errors import AzureError
 from podidentity.config.redact import SecretText
@@ -43,15 +42,20 @@ class ServicePrincipal:
 
     async def token(self, request: TokenRequest) -> Token:
         """Read the Secret, then ask once."""
-        authority = (request.ad_endpoint or DEFAULT_AUTHORITY).rstrip("/")
-        if (urlsplit(authority).hostname or "") not in self._authorities:
-            raise TokenRefused(403, f"adEndpoint {authority} is no token endpoint of a known cloud")
+        authority = self._authority(request.ad_endpoint or DEFAULT_AUTHORITY)
         secret = await self._secret(request.secret)
         try:
             answer = await self._grants.token(authority, request.tenant_id, request.client_id, secret, request.resource)
         except AzureError as error:
             raise refusal_of(error) from error
         return token_of(answer, request)
+
+    def _authority(self, endpoint: str) -> str:
+        """Return ``https://host`` of a known host; written anew, so that no two parsers can read it differently."""
+        for host in self._authorities:
+            if endpoint.rstrip("/").casefold() == f"https://{host}".casefold():
+                return f"https://{host}"
+        raise TokenRefused(403, f"adEndpoint {endpoint[:100]} is no token endpoint of a known cloud")
 
     async def _secret(self, key: str) -> SecretText:
         namespace, _, name = key.partition("/")

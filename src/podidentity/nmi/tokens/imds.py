@@ -72,8 +72,9 @@ Observer = Callable[[TokenRequest, float, AzureError | None], None]
 class Imds:
     """A :class:`TokenSource`: one request to IMDS each time.
 
-    A token of another client id than the one asked for is refused. ``observe`` is told how long each call took in
-    seconds, and its error.
+    An identity that has both ids is asked for by its resource id, and a token of another client id than its own is
+    refused: a clientID beside somebody else's resourceID, which alone is what was attached, gets nothing.
+    ``observe`` is told how long each call took in seconds, and its error.
     """
 
     def __init__(self, client: ImdsTokens, *, observe: Observer | None = None) -> None:
@@ -93,15 +94,17 @@ class Imds:
         finally:
             if self._observe is not None:
                 self._observe(request, loop.time() - start, failure)
-        if request.client_id and answer.client_id and answer.client_id.casefold() != request.client_id:
-            raise TokenRefused(403, "the metadata endpoint answered for another identity than the one asked for")
+        if request.client_id and answer.client_id.casefold() != request.client_id:
+            raise TokenRefused(
+                403, "the metadata endpoint answered for another identity than the clientID of the AzureIdentity"
+            )
         return token_of(answer, request)
 
     async def _ask(self, request: TokenRequest) -> ImdsAnswer:
-        if request.client_id:
-            return await self._client.token(request.resource, client_id=request.client_id)
         if request.resource_id:
             return await self._client.token(request.resource, resource_id=request.resource_id)
+        if request.client_id:
+            return await self._client.token(request.resource, client_id=request.client_id)
         return await self._client.token(request.resource, object_id=request.object_id)
 
 

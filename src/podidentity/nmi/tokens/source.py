@@ -14,7 +14,7 @@ from podidentity.nmi.answer import Answer
 class TokenRequest:
     """Everything a token depends on, hence the key of the cache; ``caller`` (who waits in line) is not part of it.
 
-    Ids are case-folded. For type 0 the token is asked of IMDS by the first of ``client_id``, ``resource_id``,
+    Ids are case-folded. For type 0 the token is asked of IMDS by the first of ``resource_id``, ``client_id``,
     ``object_id`` that is set, and with none it is the node's default identity. ``secret`` is the Secret's
     ``namespace/name``.
     """
