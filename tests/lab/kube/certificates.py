@@ -47,7 +47,11 @@ class Authority:
         self, name: str, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool = False
     ) -> Path:
         now = dt.datetime.now(dt.UTC)
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names = [
+            x509.DNSName("localhost"),
+            x509.DNSName("kubernetes.default.svc"),
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+        ]
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)

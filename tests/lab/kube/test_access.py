@@ -272,3 +272,25 @@ async def status_with(api: Client, running: Running, ca: Path, pair: tuple[Path,
                 return answer.status
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from error
+
+
+async def test_pods_need_their_account() -> None:
+    """With the admission plugin a pod runs as an existing ServiceAccount or not at all."""
+    config = ApiConfig(service_accounts=True)
+    async with serve(config) as running, client_session(running) as session:
+        api = Client(session, running)
+        refused = await api.post(PODS, pod("p"))
+        why = 'error looking up service account default/default: serviceaccount "default" not found'
+        assert (refused.status, refused.message) == (403, f'pods "p" is forbidden: {why}')
+        await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+        made = await api.post(PODS, pod("p"))
+        assert made.body["spec"]["serviceAccountName"] == "default"
+
+
+async def test_some_namespaces_stay(api: Client) -> None:
+    """default, kube-system and kube-public cannot be deleted."""
+    refused = await api.delete("/api/v1/namespaces/kube-system")
+    assert (refused.status, refused.message) == (
+        403,
+        'namespaces "kube-system" is forbidden: this namespace may not be deleted',
+    )

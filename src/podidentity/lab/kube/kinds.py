@@ -201,10 +201,6 @@ class Catalogue:
         """A kind of the core group that is always there."""
         return self._kinds["", "v1", plural]
 
-    def by_kind(self, group: str, kind: str) -> Kind | None:
-        """The kind of that name in any version of its group."""
-        return next((k for k in self._kinds.values() if k.group == group and k.kind == kind), None)
-
     def all(self) -> tuple[Kind, ...]:
         """Every kind, ordered by group and plural."""
         return tuple(sorted(self._kinds.values(), key=lambda k: (k.group, k.version, k.plural)))
