@@ -26,10 +26,9 @@ def taken(ready: Path) -> bool:
 
 async def start(arguments: list[str], ready: Path) -> asyncio.subprocess.Process:
     """Start the controllers and wait until they are ready."""
-    ready.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "podidentity.lab.controllers", *arguments)
     async with asyncio.timeout(20):
-        while not ready.exists():
+        while not taken(ready):
             assert process.returncode is None
             await asyncio.sleep(0.02)
     return process
