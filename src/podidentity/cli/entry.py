@@ -33,12 +33,22 @@ def run(argv: Sequence[str]) -> int:
     0 done, 1 failed, 2 a wrong command line, 130 interrupted, 141 nobody reads the output. Errors of programming are
     raised.
     """
+    _hold_standard_descriptors()
     words = list(argv[1:])
     if words[:1] == ["--version"]:
         words[0] = "version"
     if words and words[0] in COMMANDS:
         return guarded(f"podidentity {words[0]}", lambda: _command(words[0], words[1:]))
     return guarded("podidentity", lambda: _no_command(words))
+
+
+def _hold_standard_descriptors() -> None:
+    """Open what the caller closed of 0, 1 and 2: a pipe that got such a number would be lost in each child."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the standard library's signature
 
 
 def _command(name: str, argv: Sequence[str]) -> int:

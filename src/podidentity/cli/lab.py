@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
@@ -16,6 +21,7 @@ from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError, UsageError
@@ -24,17 +30,22 @@ from podidentity.lab import access
 from podidentity.lab.azure import AzureError
 from podidentity.lab.cluster import Cluster
 from podidentity.lab.demo import play
+from podidentity.lab.execute import STDOUT
 from podidentity.lab.layout import Layout
 from podidentity.lab.lock import holder
-from podidentity.lab.outer import Wish, remove_directory, running_lab
+from podidentity.lab.outer import Wish, prepared, remove_directory, running_lab
 from podidentity.lab.spec import load_spec
 
 T = TypeVar("T")
 STOP_SECONDS = 20
+_SIGNALLED = 128
+"""A shell's exit code for a signal is this much more than its number."""
 
 app = typer.Typer(
     help="A whole cluster on this machine: no Docker, no Azure account, no internet.",
     no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -54,16 +65,24 @@ class PodNetwork(StrEnum):
 
 
 def _default_directory() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(state) / "podidentity" / "lab"
+    """Under XDG_STATE_HOME, else the home directory; for someone without either, in the temporary directory."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if state.is_absolute():
+        return state / "podidentity" / "lab"
+    with contextlib.suppress(RuntimeError):  # a user id that no password file knows
+        if (home := Path.home()).is_absolute():
+            return home / ".local" / "state" / "podidentity" / "lab"
+    return Path(tempfile.gettempdir()) / f"podidentity-{os.getuid()}" / "lab"
 
 
 DEFAULT_DIRECTORY = _default_directory()
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where the lab keeps its state; one directory is one lab.")]
-Nodes = Annotated[int, typer.Option(help="Number of nodes.", min=1, max=50)]
+Nodes = Annotated[int | None, typer.Option(help="Number of nodes.", min=1, max=50, show_default="2")]
 ApiServerOption = Annotated[ApiServer, typer.Option("--api-server", help="The API server to run.")]
-NetworkOption = Annotated[PodNetwork, typer.Option("--network", help="How pods are connected.")]
+NetworkOption = Annotated[
+    PodNetwork | None, typer.Option("--network", help="How pods are connected.", show_default="bridge")
+]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace.")]
 
 
@@ -73,50 +92,84 @@ def _supported(server: ApiServer) -> None:
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
-    """Run to the end; what a person can mend comes out as one line."""
+    """Run to the end; what a person can mend comes out as one line. SIGTERM and SIGHUP tidy up as Ctrl-C does."""
+    ended: list[int] = []
+
+    async def ending_on_signals() -> T:
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+
+        def end(number: int) -> None:
+            ended.append(number)
+            if task:
+                task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, end, number)
+        return await work
+
     try:
-        return asyncio.run(work)
+        return asyncio.run(ending_on_signals())
     except (KubeError, AzureError) as error:
         raise ConfigError(str(error)) from None
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        raise typer.Exit(_SIGNALLED + ended[0]) from None
+
+
+def _with_dir(command: str, directory: Path) -> str:
+    """``podidentity lab COMMAND`` for the lab in ``directory``, as a shell takes it."""
+    return f"podidentity lab {command}" + (
+        "" if directory == DEFAULT_DIRECTORY else f" --dir {shlex.quote(str(directory))}"
+    )
 
 
 def _running(directory: Path) -> Layout:
     layout = Layout(directory.resolve())
     if holder(layout.lock) is None:
-        raise ConfigError(f"no lab runs in {directory}; 'podidentity lab up --dir {directory}' starts one")
+        raise ConfigError(f"no lab runs in {directory}; '{_with_dir('up', directory)}' starts one")
     return layout
+
+
+def _wish(directory: Path, nodes: int | None, network: PodNetwork | None, port: int = 0) -> Wish:
+    """What was asked for; ConfigError when the lab in ``directory`` was made as something else."""
+    kept = load_spec(Layout(directory.resolve()).spec)
+    name = network.value if network else None
+    if kept:
+        for option, given, made in (("--nodes", nodes, kept.node_count), ("--network", name, kept.network)):
+            if given not in {None, made}:
+                raise ConfigError(
+                    f"{option} {given}: the lab in {directory} was made with {made}; "
+                    f"'{_with_dir('down --remove', directory)}' removes it, another --dir makes a second one"
+                )
+    fresh = Wish(directory, port=port)
+    return dataclasses.replace(fresh, nodes=nodes or fresh.nodes, network=network.value if network else fresh.network)
 
 
 @app.command()
 def up(  # noqa: PLR0917 - each is an option of its own
     directory: Directory = DEFAULT_DIRECTORY,
-    nodes: Nodes = 2,
+    nodes: Nodes = None,
     api_server: ApiServerOption = ApiServer.embedded,
-    network: NetworkOption = PodNetwork.bridge,
+    network: NetworkOption = None,
     port: Annotated[int, typer.Option(help="Loopback port of the API; 0 takes a free one.", min=0, max=65535)] = 0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay; Ctrl-C ends the lab.")] = False,
     ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Start a lab, or resume the one whose state is in --dir."""
     _supported(api_server)
-    wish = Wish(directory, nodes=nodes, network=network.value, port=port)
+    wish = _wish(directory, nodes, network, port)
     if foreground:
         _run(until_signal(_hold(wish, ready_fd)))
         return
-    words = ["--dir", str(directory), "--nodes", str(nodes), "--network", network.value, "--port", str(port)]
-    _start_in_background(directory, words)
-    _print_ready(Layout(directory.resolve()))
+    _start_in_background(wish)
+    _print_ready(Layout(directory.resolve()), directory)
 
 
-def _start_in_background(directory: Path, words: list[str]) -> None:
+def _start_in_background(wish: Wish) -> None:
     """Start ``lab up --foreground`` as a process of its own and wait for its word."""
-    layout = Layout(directory.resolve())
-    try:
-        layout.make()
-    except OSError as error:
-        raise ConfigError(
-            f"lab: --dir {directory}: cannot write there ({error.strerror}); name a directory you own"
-        ) from None
+    layout = prepared(wish.directory)
+    words = [f"--dir={wish.directory}", f"--nodes={wish.nodes}", f"--network={wish.network}", f"--port={wish.port}"]
     read, write = os.pipe()
     with (layout.logs / "lab.log").open("ab") as log, os.fdopen(read) as answer:
         subprocess.Popen(  # noqa: S603 - the command is ours
@@ -144,7 +197,7 @@ async def _hold(wish: Wish, ready_fd: int) -> None:
     try:
         async with running_lab(wish) as lab:
             if ready_fd < 0:
-                _print_ready(lab.layout)
+                _print_ready(lab.layout, wish.directory)
             _tell(ready_fd, "ready")
             ready_fd = -1
             await asyncio.Event().wait()
@@ -153,15 +206,15 @@ async def _hold(wish: Wish, ready_fd: int) -> None:
         raise
 
 
-def _print_ready(layout: Layout) -> None:
+def _print_ready(layout: Layout, directory: Path) -> None:
     spec = load_spec(layout.spec)
     if spec is None:
         raise ConfigError(f"{layout.spec} is missing")
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"The lab in {layout.root} is ready: {spec.node_count} nodes, API on https://127.0.0.1:{spec.port}.")
-    console.print(f"  export KUBECONFIG={layout.kubeconfig}")
-    console.print(f"  podidentity lab get nodes --dir {layout.root}")
-    console.print(f"  podidentity lab down --dir {layout.root}")
+    nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
+    typer.echo(f"The lab in {directory} is ready: {nodes}, API on https://127.0.0.1:{spec.port}.")
+    typer.echo(f"  export KUBECONFIG={shlex.quote(str(layout.kubeconfig))}")
+    typer.echo(f"  {_with_dir('get nodes', directory)}")
+    typer.echo(f"  {_with_dir('down', directory)}")
 
 
 @app.command()
@@ -175,16 +228,19 @@ def down(
     if process is None and not (remove and layout.spec.exists()):
         raise ConfigError(f"no lab runs in {directory}")
     if process is not None:
-        os.kill(process, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it may end just now
+            os.kill(process, signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while holder(layout.lock) == process:
             if time.monotonic() > deadline:
-                os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
             time.sleep(0.05)
         typer.echo(f"The lab in {directory} has ended.")
     if remove:
         remove_directory(layout)
-        typer.echo(f"{directory} is removed.")
+        kept = ": it holds files that are not the lab's" if layout.root.exists() else ""
+        typer.echo(f"Its files are removed{f', not {directory} itself{kept}' if kept else ''}.")
 
 
 @app.command()
@@ -217,6 +273,8 @@ def get(
     every: Annotated[bool, typer.Option("--all-namespaces", "-A", help="In all namespaces.")] = False,
 ) -> None:
     """List objects, as `kubectl get` does."""
+    if not name:
+        kind, _, name = kind.partition("/")
     typer.echo(_run(_table(_running(directory), kind, name, namespace, every=every)))
 
 
@@ -257,24 +315,29 @@ def execute(
     pod: str,
     command: Annotated[list[str], typer.Argument(help="After --, the command.")],
     directory: Directory = DEFAULT_DIRECTORY,
+    namespace: Namespace = "default",
 ) -> None:
-    """Run a command in a pod's first container."""
+    """Run a command in a pod's first container; its exit code is this command's."""
     layout = _running(directory)
+
+    def pass_on(channel: int, data: bytes) -> None:
+        stream = sys.stdout if channel == STDOUT else sys.stderr
+        if stream is not None:  # it is when the caller closed it
+            stream.buffer.write(data)
+            stream.buffer.flush()
 
     async def work() -> int:
         async with Cluster(layout) as cluster:
-            answer = await cluster.run(pod, *command)
-        typer.echo(answer.text, nl=False)
-        return answer.code
+            return await cluster.execute(namespace, pod, command, pass_on)
 
     raise typer.Exit(_run(work()))
 
 
 @app.command()
 def demo(
-    nodes: Nodes = 2,
+    nodes: Nodes = None,
     api_server: ApiServerOption = ApiServer.embedded,
-    network: NetworkOption = PodNetwork.bridge,
+    network: NetworkOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, nothing else.")] = False,
     no_kubectl: Annotated[bool, typer.Option("--no-kubectl", help="Do not use the kubectl on PATH.")] = False,
 ) -> None:
@@ -282,7 +345,7 @@ def demo(
     _supported(api_server)
     console = None if as_json else Console(highlight=False)
     kubectl = None if no_kubectl else Cluster.find_kubectl()
-    story = _run(play(console, nodes=nodes, network=network.value, kubectl=kubectl))
+    story = _run(play(console, nodes=nodes or 2, network=network.value if network else "bridge", kubectl=kubectl))
     if as_json:
         claims = [{"claim": text, "holds": holds, "evidence": evidence} for text, holds, evidence in story.claims]
         typer.echo(json.dumps({"proved": story.proved, "claims": claims, **story.facts}, indent=2))
@@ -290,7 +353,21 @@ def demo(
     if not story.proved:
         raise ConfigError("not every claim held; the lines marked NO say which")
     if console:
-        console.print("\n[bold]Next[/bold]")
-        console.print("   podidentity lab up            a lab that stays")
-        console.print("   podidentity lab get pods -A   look around in it")
-        console.print("   podidentity lab down          end it")
+        _print_next(console)
+
+
+def _print_next(console: Console) -> None:
+    """What to try after the demo, as commands that work when they are pasted."""
+    console.print("\n[bold]Next[/bold]")
+    lines = [
+        ("podidentity lab up", "a cluster like this one that stays, with nothing installed yet"),
+        ("export KUBECONFIG=$(podidentity lab kubeconfig)", "then kubectl talks to it"),
+        ("podidentity lab get pods -A", "look around without kubectl"),
+        ("podidentity lab down --remove", "end it, and leave nothing"),
+    ]
+    program = Path(sys.argv[0]).absolute()
+    if shutil.which("podidentity") is None and program.name == "podidentity":
+        lines.insert(0, (f"export PATH={shlex.quote(str(program.parent))}:$PATH", "so that this shell has the command"))
+    width = max(len(command) for command, _ in lines[-4:])
+    for command, what in lines:
+        console.print(f"   {escape(command):{width}}   [dim]# {what}[/dim]", soft_wrap=True)

@@ -17,7 +17,9 @@ from podidentity.config.build import Build
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 
 
 @app.command()

@@ -6,10 +6,12 @@ import json
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import yaml
 
 from podidentity.config.errors import ConfigError
+from podidentity.config.flags import nearest
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import ApiError, NotFound
 
@@ -18,6 +20,13 @@ MAX_MANIFEST = 4 * 2**20
 """Characters a manifest may have: far more than the API takes of one object, and safe to parse."""
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 Document = Mapping[str, object]
+
+
+def segment(name: str) -> str:
+    """``name`` as one segment of a path; ConfigError for one that no object can have and that would change the path."""
+    if name in {"", ".", ".."} or "/" in name:
+        raise ConfigError(f'"{name}" cannot be the name of an object or namespace')
+    return quote(name, safe="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +42,8 @@ class Kind:
 
     def path(self, namespace: str, name: str = "") -> str:
         """The path of the collection or object; an empty namespace means all of them."""
-        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
-        return f"{self.base}{scope}/{self.plural}" + (f"/{name}" if name else "")
+        scope = f"/namespaces/{segment(namespace)}" if self.namespaced and namespace else ""
+        return f"{self.base}{scope}/{self.plural}" + (f"/{segment(name)}" if name else "")
 
     @property
     def printed(self) -> str:
@@ -75,10 +84,12 @@ async def discover(client: KubeClient) -> list[Kind]:
 
 def find_kind(kinds: Iterable[Kind], word: str) -> Kind:
     """The kind a person means by ``word`` (plural, singular, short name); ConfigError when there is none."""
-    for kind in kinds:
+    known = list(kinds)
+    for kind in known:
         if word.lower() in kind.names:
             return kind
-    raise ConfigError(f"the server has no resource type {word!r}")
+    near = nearest(word, {name for kind in known for name in kind.names if name})
+    raise ConfigError(f'the server has no resource type "{word}"' + (f"; did you mean {near}?" if near else ""))
 
 
 async def get_table(client: KubeClient, kind: Kind, namespace: str, name: str, *, all_namespaces: bool) -> str:
@@ -112,7 +123,10 @@ class _NoAliases(yaml.SafeLoader):
 
 
 def read_documents(path: Path) -> list[Document]:
-    """The objects of a YAML file; ConfigError with file and line where it is not YAML, or with what an object lacks."""
+    """The objects of a YAML file, those of a List one by one.
+
+    ConfigError with file and line where it is not YAML, with what an object lacks, or when there is none.
+    """
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MAX_MANIFEST + 1)
@@ -125,11 +139,21 @@ def read_documents(path: Path) -> list[Document]:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    documents = [part for item in documents for part in _parts(item)]
+    if not documents:
+        raise ConfigError(f"{path}: no object in it; write one, or name another file")
     for index, item in enumerate(documents, 1):
         metadata = _mapping(_mapping(item).get("metadata"))
         if not (_mapping(item).get("apiVersion") and _mapping(item).get("kind") and metadata.get("name")):
             raise ConfigError(f"{path}: object {index} has no apiVersion, kind or metadata.name; add it")
     return documents
+
+
+def _parts(document: object) -> list[object]:
+    """The items of a List, anything else as it is."""
+    inside = _mapping(document)
+    items = inside.get("items")
+    return items if inside.get("kind") == "List" and isinstance(items, list) else [document]
 
 
 async def apply(client: KubeClient, path: Path, namespace: str = "default") -> AsyncIterator[str]:
@@ -143,7 +167,11 @@ async def apply(client: KubeClient, path: Path, namespace: str = "default") -> A
             raise ConfigError(f"{path}: the server has no {document['kind']} in {base}; apply its CRD first")
         metadata = _mapping(document["metadata"])
         target = wanted.path(str(metadata.get("namespace") or namespace), str(metadata["name"]))
-        yield f"{wanted.printed}/{metadata['name']} {await _apply_one(client, target, document)}"
+        try:
+            outcome = await _apply_one(client, target, document)
+        except ApiError as error:
+            raise ConfigError(f"{path}: {wanted.printed}/{metadata['name']}: {error}") from None
+        yield f"{wanted.printed}/{metadata['name']} {outcome}"
 
 
 async def _apply_one(client: KubeClient, target: str, document: Document) -> str:
@@ -170,9 +198,8 @@ async def pod_logs(
 ) -> str:
     """The log of a pod's only (or first) container."""
     params = {key: str(value) for key, value in (("tailLines", tail), ("sinceSeconds", since)) if value is not None}
-    return (await client.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", params=params)).decode(
-        errors="replace"
-    )
+    path = f"/api/v1/namespaces/{segment(namespace)}/pods/{segment(pod)}/log"
+    return (await client.raw("GET", path, params=params)).decode(errors="replace")
 
 
 async def status_of(client: KubeClient, namespace: str, pod: str) -> Document:

@@ -8,7 +8,7 @@ import os
 import shutil
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ from podidentity.config.errors import ConfigError
 from podidentity.kube.client import KubeClient
 from podidentity.kube.settings import load_settings
 from podidentity.lab import access
-from podidentity.lab.execute import run_in_pod
+from podidentity.lab.execute import Sink, run_in_pod
 from podidentity.lab.layout import Layout
 
 POLL = 0.1
@@ -106,13 +106,18 @@ class Cluster:
         """``kubectl exec``."""
         if self.kubectl:
             return await self._real("exec", pod, "--", *command)
+        heard = bytearray()
+        code = await self.execute("default", pod, command, lambda _channel, data: heard.extend(data))
+        text = heard.decode(errors="replace")
+        return Answer(f"podidentity lab exec {pod} -- {' '.join(command)}", text, code)
+
+    async def execute(self, namespace: str, pod: str, command: Sequence[str], sink: Sink) -> int:
+        """Run a command in a pod without kubectl: its exit code; its output goes to ``sink`` as it comes."""
         settings = load_settings(str(self.layout.kubeconfig), os.environ)
         context = ssl.create_default_context(cafile=str(self.layout.ca_bundle))
         context.load_cert_chain(self.layout.pki / "admin.crt", self.layout.pki / "admin.key")
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-            done = await run_in_pod(session, settings.server, "default", pod, list(command))
-        text = (done.stdout + done.stderr).decode(errors="replace")
-        return Answer(f"podidentity lab exec {pod} -- {' '.join(command)}", text, done.code)
+            return await run_in_pod(session, settings.server, namespace, pod, list(command), sink)
 
     async def objects(self, path: str) -> list[Mapping[str, object]]:
         """The items of a collection, as JSON documents."""

@@ -25,6 +25,8 @@ def _sweep(folder: Path) -> None:
     """Remove what demos left that were killed: their directories, told by a lock nobody holds."""
     for stale in folder.glob(f"{PREFIX}*"):
         try:
+            if stale.lstat().st_uid != os.geteuid():
+                continue
             handle = os.open(stale / "lab.lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             continue
@@ -48,12 +50,12 @@ def _new_directory() -> Iterator[Path]:
         remove_directory(Layout(directory))
 
 
-def _where_commands_go(story: Story, kubectl: str | None) -> None:
+def _where_commands_go(story: Story, kubectl: str | None, kubeconfig: Path) -> None:
     if kubectl:
-        story.answered(f"Cluster commands below are run with {kubectl}.")
+        story.answered(f"Cluster commands below are run by {kubectl} with KUBECONFIG={kubeconfig}.")
     else:
         story.answered("kubectl is not on PATH: 'podidentity lab get|apply|logs|exec' do its part below.")
-    story.answered("az is not needed: what it would send is sent to the simulated Azure directly.")
+    story.answered("az is not run: what it would send is sent to the simulated Azure directly.")
 
 
 async def play(console: Console | None, *, nodes: int, network: Network, kubectl: str | None) -> Story:
@@ -72,10 +74,8 @@ async def play(console: Console | None, *, nodes: int, network: Network, kubectl
                 story.answered(
                     "\n".join(f"{node.name}  {node.address}  pods {node.pod_cidr}" for node in lab.spec.nodes)
                 )
-                _where_commands_go(story, kubectl)
-                story.why(
-                    "Each node is a network namespace with its own /etc/kubernetes, /run and /var. No route leads out."
-                )
+                _where_commands_go(story, kubectl, lab.layout.kubeconfig)
+                story.why("Each node is a network namespace of its own; no route leads out.")
                 await Walkthrough(lab, story).play()
     story.facts["seconds"] = round(time.monotonic() - begun, 1)
     story.facts["kubectl"] = kubectl or ""

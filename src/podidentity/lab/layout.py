@@ -11,6 +11,11 @@ from pathlib import Path
 SOCKET_PATH_LIMIT = 100
 """A Unix socket's path holds at most 107 bytes (unix(7)); a little less, to be safe."""
 
+FOLDERS = ("pki", "run", "log", "nodes", "kube", "cloud", "manifests")
+FILES = ("cloud-seed.json", "lab.json", "lab.json.new", "lab.lock", "kubeconfig", "kubeconfig.new", "hosts")
+OWN = frozenset((*FOLDERS, *FILES))
+"""Everything a lab makes directly in its directory; nothing else there is ever touched."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -96,6 +101,12 @@ class Layout:
     def ca_bundle(self) -> Path:
         """What pods trust: the lab's own CA and nothing else."""
         return self.pki / "ca.crt"
+
+    def foreign(self) -> str:
+        """Name of something in the directory that no lab made; empty when there is nothing of the kind."""
+        if not self.root.is_dir():
+            return ""
+        return min((entry.name for entry in self.root.iterdir() if entry.name not in OWN), default="")
 
     def make(self) -> None:
         """Create the folders."""

@@ -20,7 +20,7 @@ from podidentity.lab.azure import LabAzure
 from podidentity.lab.cluster import Cluster
 from podidentity.lab.forward import bind_loopback, forwarding
 from podidentity.lab.kubeconfig import write_kubeconfig
-from podidentity.lab.layout import Layout
+from podidentity.lab.layout import FILES, FOLDERS, Layout
 from podidentity.lab.lock import exclusive
 from podidentity.lab.node.namespaces import World, enter_world
 from podidentity.lab.pki import make_pki
@@ -129,21 +129,36 @@ async def _stop(world: World) -> None:
     world.kill()
 
 
+def prepared(directory: Path) -> Layout:
+    """The layout of ``directory``, made; ConfigError when it cannot be written or holds what is not a lab's."""
+    layout = Layout(directory.resolve())
+    try:
+        if layout.root.exists() and not layout.root.is_dir():
+            raise ConfigError(f"--dir {directory}: it is a file; name a directory")
+        if foreign := layout.foreign():
+            raise ConfigError(f"--dir {directory}: '{foreign}' in it is not a lab's; name a new or empty directory")
+        layout.make()
+    except OSError as error:
+        raise ConfigError(
+            f"--dir {directory}: cannot write there ({error.strerror}); name a directory you own"
+        ) from None
+    return layout
+
+
 @contextlib.asynccontextmanager
 async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> AsyncIterator[RunningLab]:
     """A ready lab in ``wish.directory`` while the block runs; ConfigError in one line when it cannot be.
 
     Whatever ends this process ends the lab: nothing but the files in its directory is left.
     """
-    layout = Layout(wish.directory.resolve())
-    try:
-        layout.make()
-    except OSError as error:
-        raise ConfigError(
-            f"--dir {wish.directory}: cannot write there ({error.strerror}); name a directory you own"
-        ) from None
+    layout = prepared(wish.directory)
     with exclusive(layout.lock, wish.directory):
-        spec, listener = _prepare(wish, layout)
+        try:
+            spec, listener = _prepare(wish, layout)
+        except BaseException:
+            if not layout.spec.exists():
+                remove_directory(layout)  # nothing was made in it: nothing is left of it
+            raise
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
             world, reports = _start_world(layout)
@@ -157,7 +172,12 @@ async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> A
 
 
 def remove_directory(layout: Layout) -> None:
-    """Remove a lab's files (the lab must not run)."""
+    """Remove a lab's files (the lab must not run), and its directory unless something else is in it."""
     if layout.run.parent != layout.root:
         shutil.rmtree(layout.run, ignore_errors=True)
-    shutil.rmtree(layout.root, ignore_errors=True)
+    for name in FOLDERS:
+        shutil.rmtree(layout.root / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        for name in FILES:
+            (layout.root / name).unlink(missing_ok=True)
+        layout.root.rmdir()

@@ -116,7 +116,7 @@ def load_spec(path: Path) -> LabSpec | None:
     """The spec of an existing lab, None where there is none; ConfigError names what is wrong with the file."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=LabSpec)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise ConfigError(f"{path}: not a lab's description ({error}); remove the directory or name another") from None

@@ -89,14 +89,12 @@ class Walkthrough:
                 )
                 made = await self.lab.azure.assign_role(principal, role, scope)
                 self.story.answered(f"{who}: .../roleAssignments/{made.rsplit('/', 1)[-1]}")
-        self.story.why(
-            "mic works as the kubelet identity: it may attach identities to the scale set, and nothing else may."
-        )
+        self.story.why("mic works as the kubelet identity: now it may attach identities.")
 
     async def infrastructure(self) -> None:
         """The shipped manifests, the exceptions, and what then runs."""
         cluster = self.lab.cluster
-        self.story.step("Install mic and nmi, and the exceptions")
+        self.story.step("Install mic, nmi and csi-provider, and the exceptions")
         answer = self.show(await cluster.apply(objects.shipped("podidentityforkubenet.yaml")))
         created = [f"{name} created" for name in APPLIED]
         self.story.claim(
@@ -107,15 +105,21 @@ class Walkthrough:
         self.show(await cluster.apply(objects.shipped("csi-provider.yaml")))
         nodes = self.lab.spec.node_count
         try:
-            await cluster.until("mic, nmi and csi-provider are ready", lambda: self._ready(2 + 2 * nodes))
+            with self.story.waiting("mic, nmi and csi-provider become ready"):
+                await cluster.until("mic, nmi and csi-provider are ready", lambda: self._ready(2 + 2 * nodes))
         except ConfigError as error:
             raise ConfigError(f"{error}; {await access.why_not_ready(cluster.client, 'default')}") from None
         answer = self.show(await cluster.get("pods"))
-        mic = next(line.split()[0] for line in answer.text.splitlines() if line.startswith("mic-"))
-        self.show(await cluster.logs(mic), limit=24)
-        self.story.why(
-            "These are the shipped manifests; the processes are the product's own, in namespaces of their own."
-        )
+        mics = [line.split()[0] for line in answer.text.splitlines() if line.startswith("mic-")]
+        leader = await self._leader()
+        self.show(await cluster.logs(leader if leader in mics else mics[0]))
+        self.story.why("The shipped manifests, with real processes in real namespaces.")
+
+    async def _leader(self) -> str:
+        """Name of the mic pod that leads, empty when none does yet."""
+        leases = await self.lab.cluster.objects("/apis/coordination.k8s.io/v1/namespaces/default/leases")
+        holders = [spec.get("holderIdentity") for lease in leases if isinstance(spec := lease.get("spec"), Mapping)]
+        return str(holders[0]) if holders else ""
 
     async def _ready(self, count: int) -> bool:
         pods = await self.lab.cluster.objects("/api/v1/namespaces/default/pods")
@@ -133,7 +137,7 @@ class Walkthrough:
         for name, text in rendering.identity_files(values).items():
             (folder / name).write_text(text)
             self.show(await self.lab.cluster.apply(folder / name))
-        self.story.why(f"A pod labelled aadpodidbinding: {IDENTITY}-binding will get this identity, no other pod will.")
+        self.story.why(f"Pods labelled aadpodidbinding: {IDENTITY}-binding get it, no others do.")
 
     async def vault(self) -> None:
         """A vault with a random secret that only the identity may read."""
@@ -147,7 +151,7 @@ class Walkthrough:
         version = await self.lab.azure.set_secret(spec.vault, SECRET, self.value)
         self.story.answered(f"https://{spec.vault}.vault.azure.net/secrets/{SECRET}/{version}")
         self.story.facts["secretVersion"] = version
-        self.story.why("The value is random in each run: what the pod reads can only have come from the vault.")
+        self.story.why("The value is random: whoever knows it has asked the vault.")
 
     async def secret_in_pod(self) -> None:
         """SecretProviderClass and pod; then ls and cat, as the walkthrough ends."""
@@ -160,17 +164,15 @@ class Walkthrough:
         (folder / "pod.yaml").write_text(rendering.render_pod(rendering.PodValues(IDENTITY, spec.vault)))
         self.show(await cluster.apply(folder / "secretproviderclass.yaml"))
         self.show(await cluster.apply(folder / "pod.yaml"))
-        self.story.facts["secondsToReady"] = round(
-            await cluster.until(f"pod {POD} is ready", lambda: self._pod_ready(POD)), 2
-        )
+        with self.story.waiting(f"{POD} becomes ready"):
+            seconds = await cluster.until(f"pod {POD} is ready", lambda: self._pod_ready(POD))
+        self.story.facts["secondsToReady"] = round(seconds, 2)
         self.show(await cluster.get("azureassignedidentity", all_namespaces=True))
         listed = self.show(await cluster.run(POD, "ls", "/mnt/secrets-store"))
         read = self.show(await cluster.run(POD, "cat", f"/mnt/secrets-store/{SECRET}"))
         self.story.claim(f"ls shows {SECRET} and nothing else", listed.text == f"{SECRET}\n", repr(listed.text))
         self.story.claim("cat prints the vault's secret, byte for byte", read.text == self.value)
-        self.story.why(
-            "mic attached the identity to the scale set, nmi gave the provider its token, the vault let it in."
-        )
+        self.story.why("mic attached the identity, nmi gave its token, the vault opened.")
 
     async def azure_sdk(self) -> None:
         """The unmodified Azure SDK in a second pod."""
@@ -184,13 +186,11 @@ class Walkthrough:
         self.story.claim(
             "DefaultAzureCredential and SecretClient read the same secret", digest in text, text.strip()[:300]
         )
-        self.story.why(
-            f"DefaultAzureCredential() asked 169.254.169.254, SecretClient asked {vault_url}: nothing was configured."
-        )
+        self.story.why("DefaultAzureCredential() asked 169.254.169.254: no credential given.")
 
     async def refusal(self) -> None:
         """A pod without the label."""
-        self.story.step("Try the same from a pod without the label")
+        self.story.step("Ask for a token in a pod without the label")
         pod = objects.program_pod("unlabelled", objects.CURL_PROGRAM, {})
         text = await self._run_to_end("unlabelled", pod)
         self.story.claim(
@@ -198,13 +198,14 @@ class Walkthrough:
             text.startswith(("404", "403")) and "access_token" not in text,
             text.strip()[:200],
         )
-        self.story.why("No label, no identity: the request never reached Azure's metadata service.")
+        self.story.why("No label, no identity: nmi refuses the request itself.")
 
     async def _run_to_end(self, name: str, pod: Mapping[str, object]) -> str:
         cluster = self.lab.cluster
         path = objects.write_yaml(self.lab.layout.root / "manifests" / f"{name}.yaml", pod)
         self.show(await cluster.apply(path))
-        await cluster.until(f"pod {name} has ended", lambda: self._ended(name), within=150)
+        with self.story.waiting(f"{name} runs to its end"):
+            await cluster.until(f"pod {name} has ended", lambda: self._ended(name), within=150)
         return self.show(await cluster.logs(name)).text
 
     async def counts(self) -> None:
@@ -216,12 +217,12 @@ class Walkthrough:
         self.story.claim(
             "no pod reached the metadata service itself",
             counters.imds_requests("pod") == 0,
-            f"{counters.imds_requests('pod')} requests",
+            f"requests: {counters.imds_requests('pod')}",
         )
         self.story.claim(
-            "one identity, one PATCH of the scale set", counters.arm_patches == 1, f"{counters.arm_patches} PATCHes"
+            "one identity, one PATCH of the scale set", counters.arm_patches == 1, f"PATCHes: {counters.arm_patches}"
         )
-        self.story.why("Everything a pod sent to 169.254.169.254 was answered, or refused, by nmi on its node.")
+        self.story.why("What pods sent to 169.254.169.254 ended at nmi on their node.")
 
     def _identity(self) -> UserAssignedIdentity:
         if self.identity is None:

@@ -1,0 +1,107 @@
+"""``podidentity lab`` as far as it needs no cluster: usage, refusals, what is told to type next."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import typer
+
+from podidentity.cli.entry import run
+from podidentity.cli.lab import _run
+from podidentity.lab.layout import Layout
+from podidentity.lab.spec import new_spec, save_spec
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    """Exit code and stderr of ``podidentity lab ...``."""
+    code = run(["podidentity", "lab", *argv])
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [[], ["up"], ["down"], ["get"], ["apply"], ["exec"], ["logs"], ["demo"]])
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_everywhere(argv: Sequence[str], flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both spellings of help work at every level, exit 0."""
+    assert run(["podidentity", "lab", *argv, flag]) == 0
+    assert "Usage: podidentity lab" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["status"], ["kubeconfig"], ["get", "pods"], ["logs", "x"], ["exec", "x", "ls"]])
+def test_no_lab_says_how_to_start_one(words: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each command that needs a lab is one line with the command that starts it, quoted for the shell."""
+    directory = tmp_path / "my lab"
+    code, text = said(capsys, *words, "--dir", str(directory))
+    up = f"podidentity lab up --dir {shlex.quote(str(directory))}"
+    assert (code, text) == (1, f"podidentity lab: no lab runs in {directory}; '{up}' starts one\n")
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--nodes", "3"), ("--network", "routed")])
+def test_a_lab_stays_what_it_was_made_as(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another number of nodes for a lab that exists is refused, not silently ignored."""
+    save_spec(Layout(tmp_path).spec, new_spec(node_count=2, network="bridge", port=1))
+    code, text = said(capsys, "up", "--dir", str(tmp_path), option, value)
+    assert code == 1
+    assert f"{option} {value}: the lab in {tmp_path} was made with " in text
+    assert text.count("\n") == 1
+
+
+def test_up_in_somebodys_directory_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`lab up --dir .` in a directory with files is one line and makes nothing."""
+    (tmp_path / "notes.txt").touch()
+    code, text = said(capsys, "up", "--dir", str(tmp_path))
+    assert code == 1
+    assert text.startswith(f"podidentity lab: --dir {tmp_path}: 'notes.txt' in it is not a lab's")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_tidy_up_as_an_interrupt_does(number: signal.Signals) -> None:
+    """A closed terminal or a kill runs the clean-up and gives the shell's exit code for that signal."""
+    tidied: list[bool] = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+        finally:
+            tidied.append(True)
+
+    with pytest.raises(typer.Exit) as ended:
+        _run(work())
+    assert (ended.value.exit_code, tidied) == (128 + number, [True])
+
+
+@pytest.mark.parametrize(
+    ("environ", "start"),
+    [
+        ({"HOME": ""}, ""),
+        ({"HOME": "relative"}, ""),
+        ({"HOME": "/home/x", "XDG_STATE_HOME": "relative"}, "/home/x/.local/state/podidentity/lab"),
+        ({"HOME": "/home/x", "XDG_STATE_HOME": "/s"}, "/s/podidentity/lab"),
+        ({}, ""),
+    ],
+)
+def test_the_default_directory_is_absolute(environ: dict[str, str], start: str) -> None:
+    """Whatever HOME and XDG_STATE_HOME are, a lab's default place does not depend on the current directory."""
+    code = "from podidentity.cli.lab import DEFAULT_DIRECTORY as d; print(d)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.environ["PATH"], **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.startswith("/")
+    assert done.stdout.startswith(start)
