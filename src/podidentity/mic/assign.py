@@ -135,8 +135,8 @@ class HostActor:
 
     def _complain(self, want: Wanted, why: str) -> None:
         """Tell users once what is in the way of an assignment."""
-        if self._told.get(want.key) != why:
-            self._told[want.key] = why
+        if self._told.get(want.key) != messages.gist(why):
+            self._told[want.key] = messages.gist(why)
             self._log.error("identity not assigned", pod=f"{want.key.namespace}/{want.key.pod}", reason=why)
             names = [rec.object.name for rec in self.shelf.records_for(want.key)]
             message = messages.apply_error(want, names[0] if names else want.key.pod, why)

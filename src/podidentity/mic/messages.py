@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from podidentity.azure.errors import AuthorizationFailed, AzureError, LinkedAuthorizationFailed, TokenError
@@ -90,3 +91,14 @@ def host_error(error: AzureError, host: HostId) -> str:
     if isinstance(error, TokenError):
         return f"the controller cannot sign in to Azure; check azure.json and its identity ({error})"
     return f"{host.path} could not be changed, will try again ({error})"
+
+
+_PER_ATTEMPT = re.compile(
+    r"(trace|correlation|request|client|operation)[ -]?id:?\s*'?[0-9a-f-]{36}'?|timestamp:?\s*\S+(\s\d\S+)?",
+    re.IGNORECASE,
+)
+
+
+def gist(why: str) -> str:
+    """``why`` without what differs at every attempt (trace ids, times): two of one gist are one trouble."""
+    return _PER_ATTEMPT.sub("", why)
