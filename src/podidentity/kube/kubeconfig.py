@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from lightkube.config.models import User
 
 
-def load_kubeconfig(path: Path, environ: Mapping[str, str]) -> KubeSettings:
+def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--kubeconfig") -> KubeSettings:
     """Load the current context of the kubeconfig ``path``; its relative paths are relative to its folder.
 
     Raises ConfigError, one line that names the file and what to do.
     """
-    chosen = _choose(path.expanduser())
+    chosen = _choose(path.expanduser(), option)
     cluster, user = chosen.cluster, chosen.user
 
     def absolute(name: str | None) -> str:
@@ -48,7 +48,7 @@ def load_kubeconfig(path: Path, environ: Mapping[str, str]) -> KubeSettings:
     )
 
 
-def _choose(path: Path) -> SingleConfig:
+def _choose(path: Path, option: str) -> SingleConfig:
     """Pick the current context."""
     try:
         config = KubeConfig.from_file(path)
@@ -60,14 +60,14 @@ def _choose(path: Path) -> SingleConfig:
             )
         chosen = config.get()
     except LightkubeError as error:
-        raise ConfigError(f"{path}: {error}; give --kubeconfig a kubeconfig file") from error
+        raise ConfigError(f"{path}: {error}; use {option} to name a kubeconfig file") from error
     except KeyError as error:
-        raise ConfigError(f"{path}: {error} is missing; give --kubeconfig a complete kubeconfig file") from error
+        raise ConfigError(f"{path}: {error} is missing; use {option} to name a complete kubeconfig file") from error
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.MsgspecError, TypeError, AttributeError, UnicodeDecodeError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{path} is no kubeconfig: {said}; give --kubeconfig a kubeconfig file") from error
+        raise ConfigError(f"{path} is no kubeconfig: {said}; use {option} to name a kubeconfig file") from error
     if chosen is None:
         raise ConfigError(f"{path}: no context to use")
     return chosen

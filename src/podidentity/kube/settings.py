@@ -19,22 +19,31 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def load_settings(
-    kubeconfig: str, environ: Mapping[str, str], *, service_account: Path = SERVICE_ACCOUNT
+    kubeconfig: str,
+    environ: Mapping[str, str],
+    *,
+    service_account: Path = SERVICE_ACCOUNT,
+    option: str = "--kubeconfig",
 ) -> KubeSettings:
-    """Load settings from the file ``kubeconfig``, or of the pod we run in when it is empty. Raises ConfigError."""
+    """Load settings from the file ``kubeconfig``, or of the pod we run in when it is empty. Raises ConfigError.
+
+    ``option``: where the user names the file, for messages.
+    """
     if kubeconfig:
         from podidentity.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415 - imports lightkube, 30 MB
 
-        return load_kubeconfig(Path(kubeconfig), environ)
-    return in_cluster(environ, service_account)
+        return load_kubeconfig(Path(kubeconfig), environ, option=option)
+    return in_cluster(environ, service_account, option=option)
 
 
-def in_cluster(environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> KubeSettings:
+def in_cluster(
+    environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT, *, option: str = "--kubeconfig"
+) -> KubeSettings:
     """Load the settings of a pod: its environment and its service account's folder. Raises ConfigError."""
     host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
         missing = "KUBERNETES_SERVICE_PORT" if host else "KUBERNETES_SERVICE_HOST"
-        raise ConfigError(f"not in a cluster: {missing} is not set; give --kubeconfig to use a kubeconfig file")
+        raise ConfigError(f"not in a cluster: {missing} is not set; use {option} to name a kubeconfig file")
     ca_file = service_account / "ca.crt"
     if not ca_file.is_file():
         raise ConfigError(f"{ca_file} is missing; mount the service account (automountServiceAccountToken: true)")

@@ -221,11 +221,11 @@ async def run(settings: MicSettings) -> None:
     clock, rng, metrics = Clock(), random.Random(), Metrics()  # noqa: S311 - jitter, not a secret
     async with AsyncExitStack() as stack:
         clients = await _clients(stack, settings, build, environ, clock)
+        source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
         try:
             info(f"Kubernetes server version: {await clients.core.server_version()}")
         except KubeError as error:
             get_logger().warning("Kubernetes server version: not known", error=str(error))
-        source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
         compute = _compute(source, settings, build, metrics)
         stack.push_async_callback(compute.close)

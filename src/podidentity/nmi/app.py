@@ -105,7 +105,7 @@ class _Running:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(
                 KubeClient(
-                    load_settings(settings.kubeconfig, os.environ),
+                    load_settings(settings.kubeconfig, os.environ, option="KUBECONFIG"),
                     user_agent=build.user_agent("NMI", settings.custom_user_agent),
                     clock=clock,
                     on_error=partial(_count_api_error, metrics),
