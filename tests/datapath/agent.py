@@ -17,8 +17,6 @@ from podidentity.config.nmi import nmi_settings
 from podidentity.nmi.app import run
 from podidentity.telemetry.logging import configure_logging
 
-COLLECTIONS = ("pods", "azureassignedidentities", "azurepodidentityexceptions")
-
 
 def app(objects: dict[str, list[object]]) -> web.Application:
     """Return an API server that lists ``objects`` by plural, and whose watches stay silent."""

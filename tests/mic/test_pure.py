@@ -30,7 +30,6 @@ from podidentity.mic.wanted import AssignmentKey
 from podidentity.rules.node_label import node_label
 
 PARTS = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?", fullmatch=True)
-DNS = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 KEYS = st.frozensets(st.integers(0, 400).map(lambda n: f"id{n:03}"), max_size=200)
 
 

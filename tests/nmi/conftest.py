@@ -305,11 +305,9 @@ class Bench:
 
     def put_pod(self, *pods: Pod) -> None:
         """Let the watch tell of pods."""
-        for pod in pods:
-            change = self._apply(self.app.cluster.pods, pod)
-            if change is not None:
-                self.app.finder.on_change(change)
-                self.app.cluster.on_pod(change)
+        for change in filter(None, (self._apply(self.app.cluster.pods, pod) for pod in pods)):
+            self.app.finder.on_change(change)
+            self.app.cluster.on_pod(change)
 
     def put_exception(self, item: AzurePodIdentityException) -> None:
         """Let the watch tell of an exception."""

@@ -151,12 +151,6 @@ class LabAzure:
         answer = await self.call("PUT", f"/vaults/{vault}/secrets/{name}", {"value": value})
         return str(answer["version"])
 
-    async def host_identities(self, resource_id: str) -> dict[str, object]:
-        """``az vmss identity show``: the ``identity`` block of a VM or scale set."""
-        answer = await self.arm("GET", resource_id, "2019-12-01")
-        identity = answer.get("identity")
-        return identity if isinstance(identity, dict) else {}
-
     async def counters(self) -> Counters:
         """What the simulated Azure was asked since it started."""
         return msgspec.convert(await self.call("GET", "/counters"), Counters)
