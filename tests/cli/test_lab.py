@@ -40,7 +40,7 @@ def test_no_lab_says_how_to_start_one(words: Sequence[str], tmp_path: Path, caps
     directory = tmp_path / "my lab"
     code, text = said(capsys, *words, "--dir", str(directory))
     up = f"podidentity lab up --dir {shlex.quote(str(directory))}"
-    assert (code, text) == (1, f"podidentity lab: no lab runs in {directory}; '{up}' starts one\n")
+    assert (code, text) == (1, f"podidentity lab: no lab runs in {directory}; `{up}` starts one\n")
     assert not directory.exists()
 
 

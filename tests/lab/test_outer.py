@@ -48,11 +48,13 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
 
 
 def test_an_old_lab_is_taken_up(tmp_path: Path) -> None:
-    """Everything a lab makes is known as its own."""
+    """Everything a lab makes is known as its own, and a file that somebody put beside it does not lock it up."""
     layout = prepared(tmp_path / "lab")
     for name in OWN:
         if not (layout.root / name).exists():
             (layout.root / name).touch()
+    assert prepared(tmp_path / "lab") == layout
+    (layout.root / "notes.txt").touch()
     assert prepared(tmp_path / "lab") == layout
 
 

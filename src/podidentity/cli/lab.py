@@ -127,7 +127,7 @@ def _with_dir(command: str, directory: Path) -> str:
 def _running(directory: Path) -> Layout:
     layout = Layout(directory.resolve())
     if holder(layout.lock) is None:
-        raise ConfigError(f"no lab runs in {directory}; '{_with_dir('up', directory)}' starts one")
+        raise ConfigError(f"no lab runs in {directory}; `{_with_dir('up', directory)}` starts one")
     return layout
 
 
@@ -140,7 +140,7 @@ def _wish(directory: Path, nodes: int | None, network: PodNetwork | None, port: 
             if given not in {None, made}:
                 raise ConfigError(
                     f"{option} {given}: the lab in {directory} was made with {made}; "
-                    f"'{_with_dir('down --remove', directory)}' removes it, another --dir makes a second one"
+                    f"`{_with_dir('down --remove', directory)}` removes it, another --dir makes a second one"
                 )
     fresh = Wish(directory, port=port)
     return dataclasses.replace(fresh, nodes=nodes or fresh.nodes, network=network.value if network else fresh.network)

@@ -54,7 +54,7 @@ def _where_commands_go(story: Story, kubectl: str | None, kubeconfig: Path) -> N
     if kubectl:
         story.answered(f"Cluster commands below are run by {kubectl} with KUBECONFIG={kubeconfig}.")
     else:
-        story.answered("kubectl is not on PATH: 'podidentity lab get|apply|logs|exec' do its part below.")
+        story.answered("kubectl is not used: 'podidentity lab get|apply|logs|exec' do its part below.")
     story.answered("az is not run: what it would send is sent to the simulated Azure directly.")
 
 

@@ -135,7 +135,7 @@ def prepared(directory: Path) -> Layout:
     try:
         if layout.root.exists() and not layout.root.is_dir():
             raise ConfigError(f"--dir {directory}: it is a file; name a directory")
-        if foreign := layout.foreign():
+        if not layout.spec.exists() and (foreign := layout.foreign()):
             raise ConfigError(f"--dir {directory}: '{foreign}' in it is not a lab's; name a new or empty directory")
         layout.make()
     except OSError as error:
