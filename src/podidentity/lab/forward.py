@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from podidentity.config.errors import ConfigError
+from podidentity.telemetry.ports import holder_of
 
 CHUNK = 256 * 1024
 
@@ -45,7 +47,7 @@ async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ta
 
 
 def bind_loopback(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1; ``port`` 0 takes a free one. ConfigError when the port is taken."""
+    """A listening socket on 127.0.0.1; ``port`` 0 takes a free one. ConfigError says who has a port that is taken."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -53,9 +55,9 @@ def bind_loopback(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise ConfigError(
-            f"port {port} on 127.0.0.1 cannot be used ({error.strerror}); free it or say --port with another one"
-        ) from None
+        holder = holder_of(port) if error.errno == errno.EADDRINUSE else ""
+        why = f"is in use by {holder}" if holder else f"cannot be used ({error.strerror})"
+        raise ConfigError(f"port {port} on 127.0.0.1 {why}; free it or say --port with another one") from None
     listener.settimeout(0)
     return listener
 
