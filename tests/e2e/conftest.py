@@ -19,7 +19,6 @@ from podidentity.lab.scenarios.walkthrough import Walkthrough
 from podidentity.lab.story import Story
 
 
-
 @asynccontextmanager
 async def new_lab(**wish: Any) -> AsyncIterator[RunningLab]:
     """A lab in a directory of its own, two nodes behind bridges unless wished otherwise; skips where it cannot be."""

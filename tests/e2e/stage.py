@@ -31,7 +31,8 @@ QUICK_NMI = ("--retry-attempts-for-created=2", "--retry-attempts-for-assigned=1"
 ASK = """
 import json, sys, urllib.error, urllib.request
 try:
-    with urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=json.loads(sys.argv[2])), timeout=60) as got:
+    request = urllib.request.Request(sys.argv[1], headers=json.loads(sys.argv[2]))
+    with urllib.request.urlopen(request, timeout=60) as got:
         status, body = got.status, got.read().decode()
 except urllib.error.HTTPError as error:
     status, body = error.code, error.read().decode()
@@ -134,7 +135,7 @@ class Stage:
         return name
 
     async def identity(self, name: str, *, group: str = "", selector: str = "") -> UserAssignedIdentity:
-        """A user-assigned identity with its AzureIdentity and binding; ``selector`` is the binding's, by default its name."""
+        """A user-assigned identity with its AzureIdentity and binding; ``selector`` is NAME-binding by default."""
         made = await self.lab.azure.create_identity(name, group or self.lab.spec.resource_group)
         await self.declare(name, made.id, made.properties.client_id, selector or rendering.binding_name(name))
         return made
@@ -227,7 +228,9 @@ class Stage:
         try:
             await until(check, f"an Event {reason!r} about {kind} {name} that says {words}", within)
         except AssertionError as error:
-            others = await self.call("GET", f"{DEFAULT}/events", params={"fieldSelector": f"involvedObject.name={name}"})
+            others = await self.call(
+                "GET", f"{DEFAULT}/events", params={"fieldSelector": f"involvedObject.name={name}"}
+            )
             said = [f"{event['reason']}: {event['message']}" for event in others["items"]]
             raise AssertionError(f"{error}; it heard {said}") from None
         return found[-1]

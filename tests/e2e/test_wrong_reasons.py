@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.e2e.conftest import new_lab
-from tests.e2e.stage import ARM, CUSTOM, DEFAULT, MERGE, QUICK_NMI, VAULT, Stage, until
+from tests.e2e.stage import ARM, DEFAULT, MERGE, QUICK_NMI, VAULT, Stage, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -193,8 +193,9 @@ async def test_without_nmi_nobody_gets_anything(stage: Stage) -> None:
     await stage.pod("orphan", label="orphan-binding")
     await stage.ready("orphan")
     assert (await stage.ask("orphan")).token
-    path = "/apis/apps/v1/namespaces/default/daemonsets/nmi"
-    await stage.call("DELETE", path)
+    path = "/apis/apps/v1/namespaces/default/daemonsets"
+    nmi = await stage.call("GET", f"{path}/nmi")
+    await stage.call("DELETE", f"{path}/nmi")
 
     async def stopped() -> bool:
         pods = await stage.lab.cluster.objects(f"{DEFAULT}/pods")
@@ -206,5 +207,6 @@ async def test_without_nmi_nobody_gets_anything(stage: Stage) -> None:
     counters = await stage.lab.azure.counters()
     assert counters.imds_requests("pod") == 0
     assert counters.imds_requests("node") > 0
-    await stage.install(nmi=QUICK_NMI)
+    await stage.call("POST", path, {**nmi, "metadata": {"name": "nmi", "namespace": "default"}})
+    await stage.installed()
     assert (await stage.ask("orphan")).token

@@ -345,7 +345,11 @@ def demo(
     _supported(api_server)
     console = None if as_json else Console(highlight=False)
     kubectl = None if no_kubectl else Cluster.find_kubectl()
-    story = _run(play(console, nodes=nodes or 2, network=network.value if network else "bridge", kubectl=kubectl))
+    try:
+        story = _run(play(console, nodes=nodes or 2, network=network.value if network else "bridge", kubectl=kubectl))
+    except (KeyboardInterrupt, typer.Exit):
+        typer.echo("podidentity lab: interrupted; nothing is left of the demo", err=True)
+        raise
     if as_json:
         claims = [{"claim": text, "holds": holds, "evidence": evidence} for text, holds, evidence in story.claims]
         typer.echo(json.dumps({"proved": story.proved, "claims": claims, **story.facts}, indent=2))
