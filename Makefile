@@ -1,14 +1,18 @@
 # Everything is set up on first use, outside the tree, in $(CACHE). `make help` lists the targets.
 PYTHON ?= python3.11
-CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/podidentity
+CACHE  ?= $(or $(filter /%,$(XDG_CACHE_HOME)),$(HOME)/.cache)/podidentity
+ifneq ($(words x$(or $(XDG_CACHE_HOME),$(HOME))x$(CACHE)),1)
+$(error make cannot handle the spaces in '$(or $(XDG_CACHE_HOME),$(HOME))': set XDG_CACHE_HOME to a path without)
+endif
 # One environment per lock and per checkout: two clones never share an editable install.
-LOCK_KEY = $(shell cat requirements.lock requirements-dev.lock Makefile | sha256sum | cut -c1-10)-$(shell printf '%s' '$(CURDIR)' | sha256sum | cut -c1-6)
+CHECKOUT := $(shell pwd | sha256sum | cut -c1-6)
+LOCK_KEY := $(shell cat requirements.lock requirements-dev.lock Makefile | sha256sum | cut -c1-10)-$(CHECKOUT)
 RUN_ENV := $(CACHE)/run-$(LOCK_KEY)
 DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab-shell test check bench faults lock generate clean
+.PHONY: help demo test check bench faults lock generate clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -42,12 +46,12 @@ lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab pyproject.toml -o requirements.lock
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 
-clean: ## remove the environments and tools this Makefile made, and what tests leave in the tree
-	@rm -rf '$(CACHE)' .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+clean: ## remove this checkout's environments, and what tests leave in the tree
+	@rm -rf '$(CACHE)'/run-*-$(CHECKOUT) '$(CACHE)'/run-*-$(CHECKOUT).lock '$(CACHE)'/dev-*-$(CHECKOUT) '$(CACHE)'/dev-*-$(CHECKOUT).lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(RUN_ENV)/ok: requirements.lock
-	@sh tools/make-env '$(PYTHON)' '$(@D)' requirements.lock
+	@sh tools/make-env '$(PYTHON)' '$(RUN_ENV)' requirements.lock
 
 $(DEV_ENV)/ok: requirements-dev.lock
-	@sh tools/make-env '$(PYTHON)' '$(@D)' requirements-dev.lock
+	@sh tools/make-env '$(PYTHON)' '$(DEV_ENV)' requirements-dev.lock
