@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import NotFound
 from podidentity.kube.settings import KubeSettings
 from podidentity.kube.transport import build_context, connector
-from podidentity.lab.execute import STATUS, STDOUT, Finished, exit_code
+from podidentity.lab.execute import STATUS, STDOUT, exit_code
 from podidentity.lab.node.namespaces import enter_world
 from podidentity.lab.pki import make_pki
 
@@ -51,6 +51,15 @@ async def eventually(holds: Callable[[], Awaitable[bool]], seconds: float = 15) 
     async with asyncio.timeout(seconds):
         while not await holds():  # noqa: ASYNC110 - the other side is another process
             await asyncio.sleep(0.03)
+
+
+@dataclass(slots=True)
+class Finished:
+    """What a command wrote, and its exit code."""
+
+    stdout: bytearray = field(default_factory=bytearray)
+    stderr: bytearray = field(default_factory=bytearray)
+    code: int = 0
 
 
 @dataclass
