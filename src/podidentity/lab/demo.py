@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import Layout
 from podidentity.lab.outer import Wish, remove_directory, running_lab
 from podidentity.lab.scenarios.walkthrough import Walkthrough
@@ -19,14 +22,19 @@ from podidentity.lab.spec import Network
 from podidentity.lab.story import Story
 
 PREFIX = "podidentity-demo-"
+STALE_SECONDS = 600.0
+"""A demo's directory that has no lock after this time never gets one."""
 
 
-def _sweep(folder: Path) -> None:
+def sweep(folder: Path) -> None:
     """Remove what demos left that were killed: their directories, told by a lock nobody holds."""
     for stale in folder.glob(f"{PREFIX}*"):
         try:
-            if stale.lstat().st_uid != os.geteuid():
+            found = stale.lstat()
+            if found.st_uid != os.geteuid() or not stat.S_ISDIR(found.st_mode):
                 continue
+            if not (stale / "lab.lock").exists() and time.time() - found.st_mtime > STALE_SECONDS:
+                remove_directory(Layout(stale))
             handle = os.open(stale / "lab.lock", os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             continue
@@ -42,7 +50,7 @@ def _sweep(folder: Path) -> None:
 @contextlib.contextmanager
 def _new_directory() -> Iterator[Path]:
     folder = Path(tempfile.gettempdir())
-    _sweep(folder)
+    sweep(folder)
     directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
     try:
         yield directory
@@ -58,8 +66,19 @@ def _where_commands_go(story: Story, kubectl: str | None, kubeconfig: Path) -> N
     story.answered("az is not run: what it would send is sent to the simulated Azure directly.")
 
 
+def _require_sdk() -> None:
+    """ConfigError when what the second pod runs is not installed."""
+    try:
+        found = importlib.util.find_spec("azure.keyvault.secrets")
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise ConfigError("the demo needs azure-keyvault-secrets: pip install 'podidentity[lab]', or `make demo`")
+
+
 async def play(console: Console | None, *, nodes: int, network: Network, kubectl: str | None) -> Story:
     """Play the demo; the story says what was claimed and what held."""
+    _require_sdk()
     story = Story(console)
     begun = time.monotonic()
     with _new_directory() as directory:

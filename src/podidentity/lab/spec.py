@@ -118,7 +118,9 @@ def load_spec(path: Path) -> LabSpec | None:
         return msgspec.json.decode(path.read_bytes(), type=LabSpec)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a directory you own") from None
+    except msgspec.MsgspecError as error:
         raise ConfigError(f"{path}: not a lab's description ({error}); remove the directory or name another") from None
 
 
