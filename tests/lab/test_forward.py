@@ -64,5 +64,5 @@ def test_a_port_in_use_is_named() -> None:
     """The line names the port and what to do."""
     with bind_loopback(0) as held:
         port = held.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 cannot be used.*--port"):
+        with pytest.raises(ConfigError, match=f"port {port} on 127.0.0.1 is in use by .*--port"):
             bind_loopback(port)

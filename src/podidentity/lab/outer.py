@@ -113,6 +113,23 @@ def _start_world(layout: Layout) -> tuple[World, int]:
     return world, read
 
 
+def _begin(wish: Wish, layout: Layout) -> tuple[LabSpec, socket.socket, World, int]:
+    """What the system can refuse: the port and the namespaces. A new lab leaves nothing then."""
+    fresh = not layout.spec.exists()
+    try:
+        spec, listener = _prepare(wish, layout)
+        try:
+            world, reports = _start_world(layout)
+        except BaseException:
+            listener.close()
+            raise
+    except BaseException:
+        if fresh:
+            remove_directory(layout)
+        raise
+    return spec, listener, world, reports
+
+
 async def _install_driver(cluster: Cluster) -> None:
     """The Secrets Store CSI driver's own objects, which a cluster has before our provider is installed."""
     async for _line in access.apply(cluster.client, Path(__file__).with_name("assets") / "secrets-store-driver.yaml"):
@@ -153,15 +170,9 @@ async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> A
     """
     layout = prepared(wish.directory)
     with exclusive(layout.lock, wish.directory):
-        try:
-            spec, listener = _prepare(wish, layout)
-        except BaseException:
-            if not layout.spec.exists():
-                remove_directory(layout)  # nothing was made in it: nothing is left of it
-            raise
+        spec, listener, world, reports = _begin(wish, layout)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
-            world, reports = _start_world(layout)
             stack.push_async_callback(_stop, world)
             await stack.enter_async_context(forwarding(listener, layout.api_socket))
             await _until_ready(reports, layout, progress)
