@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from podidentity.cli.entry import run
-from podidentity.cli.lab import _run
+from podidentity.cli.lab import _run, _until_removed
 from podidentity.lab.layout import Layout
 from podidentity.lab.spec import new_spec, save_spec
 
@@ -105,3 +105,16 @@ def test_the_default_directory_is_absolute(environ: dict[str, str], start: str) 
     )
     assert done.stdout.startswith("/")
     assert done.stdout.startswith(start)
+
+
+@pytest.mark.looptime
+async def test_a_removed_directory_ends_its_lab(tmp_path: Path) -> None:
+    """Who removes the directory of a running lab means it: no processes stay that no command finds."""
+    lock = tmp_path / "lab.lock"
+    lock.touch()
+    waiting = asyncio.create_task(_until_removed(lock))
+    await asyncio.sleep(60)
+    assert not waiting.done()
+    lock.unlink()
+    async with asyncio.timeout(5):
+        await waiting

@@ -38,6 +38,7 @@ from podidentity.lab.spec import load_spec
 
 T = TypeVar("T")
 STOP_SECONDS = 20
+LOOK_SECONDS = 1.0
 _SIGNALLED = 128
 """A shell's exit code for a signal is this much more than its number."""
 
@@ -192,15 +193,21 @@ def _tell(ready_fd: int, word: str) -> None:
         os.close(ready_fd)
 
 
+async def _until_removed(lock: Path) -> None:
+    """Wait until somebody removes the lab's directory: nobody could find it any more to end it."""
+    while lock.exists():  # noqa: ASYNC110 - a removed directory wakes nobody
+        await asyncio.sleep(LOOK_SECONDS)
+
+
 async def _hold(wish: Wish, ready_fd: int) -> None:
-    """Run the lab until SIGTERM or SIGINT; ``ready_fd`` (or the terminal) hears when it is ready, or why it is not."""
+    """Run the lab until SIGTERM, SIGINT or the removal of its directory; ``ready_fd`` (or the terminal) hears when it is ready, or why it is not."""
     try:
         async with running_lab(wish) as lab:
             if ready_fd < 0:
                 _print_ready(lab.layout, wish.directory)
             _tell(ready_fd, "ready")
             ready_fd = -1
-            await asyncio.Event().wait()
+            await _until_removed(lab.layout.lock)
     except ConfigError as error:
         _tell(ready_fd, str(error))
         raise
