@@ -195,12 +195,15 @@ def _tell(ready_fd: int, word: str) -> None:
 
 async def _until_removed(lock: Path) -> None:
     """Wait until somebody removes the lab's directory: nobody could find it any more to end it."""
-    while lock.exists():  # noqa: ASYNC110 - a removed directory wakes nobody
+    while await asyncio.to_thread(lock.exists):
         await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _hold(wish: Wish, ready_fd: int) -> None:
-    """Run the lab until SIGTERM, SIGINT or the removal of its directory; ``ready_fd`` (or the terminal) hears when it is ready, or why it is not."""
+    """Run the lab until SIGTERM, SIGINT or the removal of its directory.
+
+    ``ready_fd`` (or the terminal) hears when it is ready, or why it is not.
+    """
     try:
         async with running_lab(wish) as lab:
             if ready_fd < 0:
