@@ -195,7 +195,7 @@ def _tell(ready_fd: int, word: str) -> None:
 
 async def _until_removed(lock: Path) -> None:
     """Wait until somebody removes the lab's directory: nobody could find it any more to end it."""
-    while await asyncio.to_thread(lock.exists):
+    while await asyncio.to_thread(lock.exists):  # noqa: ASYNC110 - a removed directory wakes nobody
         await asyncio.sleep(LOOK_SECONDS)
 
 
