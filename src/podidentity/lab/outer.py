@@ -25,7 +25,7 @@ from podidentity.lab.lock import exclusive
 from podidentity.lab.node.namespaces import World, enter_world
 from podidentity.lab.pki import make_pki
 from podidentity.lab.running import RunningLab
-from podidentity.lab.spec import FABRIC_ADDRESS, LabSpec, Network, load_spec, new_spec, save_spec
+from podidentity.lab.spec import FABRIC_ADDRESS, SECONDS_A_NODE, LabSpec, Network, load_spec, new_spec, save_spec
 
 START_DEADLINE = 60.0
 STOP_DEADLINE = 10.0
@@ -83,9 +83,9 @@ async def _reports(descriptor: int) -> AsyncGenerator[Report, None]:
         transport.close()
 
 
-async def _until_ready(descriptor: int, layout: Layout, progress: Progress) -> None:
+async def _until_ready(descriptor: int, layout: Layout, progress: Progress, deadline: float) -> None:
     try:
-        async with asyncio.timeout(START_DEADLINE):
+        async with asyncio.timeout(deadline):
             async with contextlib.aclosing(_reports(descriptor)) as reports:
                 async for report in reports:
                     if report.failed:
@@ -94,9 +94,7 @@ async def _until_ready(descriptor: int, layout: Layout, progress: Progress) -> N
                         return
                     progress(report.stage)
     except TimeoutError:
-        raise ConfigError(
-            f"the lab was not ready after {START_DEADLINE:.0f} s; its logs are in {layout.logs}"
-        ) from None
+        raise ConfigError(f"the lab was not ready after {deadline:.0f} s; its logs are in {layout.logs}") from None
     raise ConfigError(f"the lab ended while it started; its logs are in {layout.logs}")
 
 
@@ -175,7 +173,7 @@ async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> A
             stack.callback(listener.close)
             stack.push_async_callback(_stop, world)
             await stack.enter_async_context(forwarding(listener, layout.api_socket))
-            await _until_ready(reports, layout, progress)
+            await _until_ready(reports, layout, progress, START_DEADLINE + SECONDS_A_NODE * spec.node_count)
             cluster = await stack.enter_async_context(Cluster(layout, kubectl=wish.kubectl))
             await _install_driver(cluster)
             azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))

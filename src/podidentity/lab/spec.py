@@ -14,6 +14,8 @@ FABRIC_ADDRESS = "10.240.0.1"
 CLOUD_ADDRESS = "10.240.0.2"
 IMDS_ADDRESS = "169.254.169.254"
 MAX_NODES = 50
+SECONDS_A_NODE = 3
+"""How much longer a start may take for each node, on a machine with two busy cores."""
 SCALE_SET = "aks-nodepool1-31459265-vmss"
 LOCATION = "westeurope"
 Network = Literal["bridge", "routed"]

@@ -22,7 +22,15 @@ from podidentity.lab.layout import Layout, write_atomically
 from podidentity.lab.node import network
 from podidentity.lab.node.launch import NodeLaunch, node_command, node_network
 from podidentity.lab.seed import azure_json, cloud_seed, hosts_file
-from podidentity.lab.spec import CLOUD_ADDRESS, FABRIC_ADDRESS, IMDS_ADDRESS, LabSpec, NodeSpec, load_spec
+from podidentity.lab.spec import (
+    CLOUD_ADDRESS,
+    FABRIC_ADDRESS,
+    IMDS_ADDRESS,
+    SECONDS_A_NODE,
+    LabSpec,
+    NodeSpec,
+    load_spec,
+)
 
 POLL = 0.01
 RESTART_PAUSE = 0.5
@@ -133,8 +141,9 @@ class Parts:
                     while not part.ready.exists():  # noqa: ASYNC110 - a file is all there is to wait for
                         await asyncio.sleep(POLL)
         except TimeoutError:
-            waiting = ", ".join(part.name for part in parts if not part.ready.exists())
-            raise WorldError(f"{waiting}: not ready after {deadline:.0f} s; see {self._layout.logs}") from None
+            waiting = [part.name for part in parts if not part.ready.exists()]
+            more = f" and {len(waiting) - 1} more" if waiting[1:] else ""
+            raise WorldError(f"{waiting[0]}{more}: not ready after {deadline:.0f} s; see {self._layout.logs}") from None
 
     async def _keep(self, part: Part) -> None:
         while True:
@@ -201,7 +210,7 @@ async def run(layout: Layout, report: int) -> None:
             await parts.start((cloud_part(layout), api_part(layout)), 30)
             say(stage="controllers and kubelets")
             kubelets = [Part(launch.name, tuple(node_command(launch)), launch.ready_file) for launch in launches]
-            await parts.start((controllers_part(layout), *kubelets), 30)
+            await parts.start((controllers_part(layout), *kubelets), 30 + SECONDS_A_NODE * len(kubelets))
             say(ready=True)
     except BaseException as error:
         say(failed=_reason(error, layout))
