@@ -15,7 +15,7 @@ from podidentity.aio.clock import Clock
 from podidentity.azure import arm_request
 from podidentity.azure.answers import retry_after
 from podidentity.azure.arm_errors import parse_error
-from podidentity.azure.arm_request import Answer, HostIdentities, IdentityPatch, Progress, UserAssigned
+from podidentity.azure.arm_request import Answer, HostIdentities, IdentityPatch, UserAssigned
 from podidentity.azure.errors import AzureError, AzureStatusError, AzureUnavailable, HostDeleting, Throttled
 
 if TYPE_CHECKING:
@@ -109,26 +109,10 @@ class ComputeClient:
         progress = arm_request.started(
             answer.status, answer.headers, answer.body, resource_url=url, retry_after=self._wait(answer)
         )
-        try:
-            while not progress.done:
-                await asyncio.sleep(progress.delay)
-                polled = await self._poll(self._ours(progress.url))
-                progress = arm_request.advanced(progress, polled.status, polled.body, self._wait(polled))
-        except AzureStatusError as error:
-            raise await self._reason(progress, error) from error
-
-    async def _reason(self, progress: Progress, error: AzureStatusError) -> AzureStatusError:
-        """Why the operation failed, from where Azure tells it; ``error`` itself if that cannot be had."""
-        if error.status or not progress.reason_url:
-            return error
-        try:
-            answer = await self._attempt("GET", self._ours(progress.reason_url), None)
-            arm_request.advanced(progress, answer.status, answer.body, None)
-        except AzureStatusError as told:
-            return told if told.status == 0 else error
-        except AzureUnavailable:
-            return error
-        return error
+        while not progress.done:
+            await asyncio.sleep(progress.delay)
+            polled = await self._poll(self._ours(progress.url))
+            progress = arm_request.advanced(progress, polled.status, polled.body, self._wait(polled))
 
     async def _poll(self, url: str) -> Answer:
         """One poll. A few failures in a row are waited out: the change is already under way."""
