@@ -22,6 +22,9 @@ from podidentity.lab.lock import holder
 from podidentity.lab.running import RunningLab
 from podidentity.lab.spec import load_spec
 
+KERNEL_SECONDS = 15
+"""The kernel takes nested pid namespaces apart one after the other: about 1.6 s for two nodes on an idle machine."""
+
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
 
@@ -135,7 +138,7 @@ async def test_a_killed_lab_resumes(folder: Path) -> None:
     footprint = Footprint.of(root, folder)
     assert len(footprint.processes) > 10
     os.kill(root, signal.SIGKILL)
-    await until(gone(footprint), "nothing of the lab is left", 2)
+    await until(gone(footprint), "nothing of the lab is left", KERNEL_SECONDS)
     await lab_up(folder)
     async with attached_to(folder) as stage:
         assert await stage.attached() == on_host
@@ -161,14 +164,14 @@ def gone(footprint: Footprint) -> Callable[[], Awaitable[bool]]:
 
 
 async def test_a_demo_is_killed(tmp_path: Path) -> None:
-    """Kill -9 amid a demo: within two seconds nothing runs or is mounted; the next demo sweeps and passes."""
+    """Kill -9 amid a demo: soon nothing runs or is mounted; the next demo sweeps and passes."""
     async with command("lab", "demo", TMPDIR=str(tmp_path)) as process:
         await said(process, "\n5. ")
         footprint = Footprint.of(process.pid, tmp_path)
         assert len(footprint.processes) > 10
         assert len(footprint.namespaces) > 8
         process.kill()
-        await until(gone(footprint), "nothing of the demo is left", 2)
+        await until(gone(footprint), "nothing of the demo is left", KERNEL_SECONDS)
     assert names_in(tmp_path) != []
     code, output, errors = await run("lab", "demo", TMPDIR=str(tmp_path))
     assert (code, errors) == (0, "")
