@@ -13,15 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-
-
-def free_ports(count: int) -> list[int]:
-    """Give ports nobody uses at the moment."""
-    listeners = [socket.create_server(("", 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+from tests.ports import free_port
 
 
 @asynccontextmanager
@@ -52,7 +44,7 @@ async def answer(*argv: str, **environ: str) -> tuple[int | None, str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_component_ends_normally_on_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     """The kubelet's SIGTERM and a person's Ctrl-C end a running component with exit code 0 and no trace."""
-    health, metrics = free_ports(2)
+    health, metrics = free_port(), free_port()
     flags = (f"--endpoint=unix://{tmp_path}/azure.sock", f"--healthz-port={health}", f"--prometheus-port={metrics}")
     async with command("csi-provider", *flags) as process:
         assert process.stderr is not None
@@ -66,7 +58,7 @@ async def test_a_component_ends_normally_on_a_signal(number: signal.Signals, tmp
 
 async def test_a_busy_port_is_one_line(tmp_path: Path) -> None:
     """A component whose port is taken ends with exit code 1, naming the port and who has it."""
-    (health,) = free_ports(1)
+    health = free_port()
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
         code, last = await answer(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from tests.ports import free_port
 
 from podidentity.config.csi import csi_settings
 from podidentity.config.errors import ConfigError
@@ -23,13 +24,6 @@ RUN = (
     "import asyncio, sys; from podidentity.config.csi import csi_settings; from podidentity.csi.app import run; "
     "asyncio.run(run(csi_settings(sys.argv[1:], {})))"
 )
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(

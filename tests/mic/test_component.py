@@ -7,7 +7,6 @@ import contextlib
 import json
 import random
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
+from tests.ports import free_port
 
 from podidentity.aio.clock import Clock
 from podidentity.api.constants import EVENT_SOURCE
@@ -285,7 +285,7 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
         "USER_ASSIGNED_MSI_CLIENT_ID": identity,
         "PYTHONPATH": str(ROOT / "src"),
     }
-    probe, metrics = _free_port(), _free_port()
+    probe, metrics = free_port(), free_port()
     flags = [f"--kubeconfig={tmp_path / 'config'}", f"--http-probe-port={probe}", f"--prometheus-port={metrics}"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "podidentity", "mic", *flags, env=environ, stderr=asyncio.subprocess.PIPE
@@ -325,12 +325,6 @@ def _kubeconfig(site: Site) -> dict[str, Any]:
         "clusters": [{"name": "c", "cluster": settings}],
         "users": [{"name": "u", "user": {"token": site.api.admin_token}}],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 async def _fetch(url: str) -> tuple[int, str]:
