@@ -9,13 +9,15 @@ CHECKOUT := $(shell pwd | sha256sum | cut -c1-6)
 LOCK_KEY := $(shell cat requirements.lock requirements-dev.lock Makefile | sha256sum | cut -c1-10)-$(CHECKOUT)
 RUN_ENV := $(CACHE)/run-$(LOCK_KEY)
 DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
+# The Kubernetes minor that the real API server and kubectl have; `make kube-assets KUBE_MINOR=1.37` builds another one.
+export KUBE_MINOR ?= 1.34
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults lock generate clean
+.PHONY: help demo test kube-assets check bench faults lock clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 demo: $(RUN_ENV)/ok ## the walkthrough on this machine, from an empty directory to the secret read by the pod
 	@sh tools/system-tools '$(RUN_ENV)'
@@ -24,6 +26,9 @@ demo: $(RUN_ENV)/ok ## the walkthrough on this machine, from an empty directory 
 test: $(DEV_ENV)/ok ## all tests (a test whose system part is missing says so and is skipped; PODIDENTITY_NO_SKIP=1 makes that a failure)
 	@sh tools/system-tools '$(DEV_ENV)'
 	@$(DEV_ENV)/bin/python -m pytest $(TEST_ARGS)
+
+kube-assets: ## builds the real kube-apiserver, etcd, kubectl and helm, once (needs Go); tests and `lab --api-server=real` use them
+	@sh tools/kube-assets/build '$(CACHE)/kube-$(KUBE_MINOR)' '$(KUBE_MINOR)'
 
 check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
 	@$(DEV_ENV)/bin/ruff check .

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from tests.real_server import RealServer, running_control_plane
 
 # pytest-asyncio would make an event loop of its own for the main thread and leave it open at the end.
 asyncio.set_event_loop(None)
@@ -20,3 +21,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and PODIDENTITY_NO_SKIP forbids it: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """A real control plane shared by all tests: leave nothing cluster-wide behind, use namespaces of your own."""
+    with running_control_plane(tmp_path_factory.mktemp("real")) as server:
+        yield server
