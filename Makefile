@@ -11,7 +11,8 @@ RUN_ENV := $(CACHE)/run-$(LOCK_KEY)
 DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
 # The Kubernetes minor that the real API server and kubectl have; `make kube-assets KUBE_MINOR=1.37` builds another one.
 export KUBE_MINOR ?= 1.34
-export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin
+KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
+export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test kube-assets check bench faults lock clean
@@ -28,7 +29,7 @@ test: $(DEV_ENV)/ok ## all tests (a test whose system part is missing says so an
 	@$(DEV_ENV)/bin/python -m pytest $(TEST_ARGS)
 
 kube-assets: ## builds the real kube-apiserver, etcd, kubectl and helm, once (needs Go); tests and `lab --api-server=real` use them
-	@sh tools/kube-assets/build '$(CACHE)/kube-$(KUBE_MINOR)' '$(KUBE_MINOR)'
+	@sh tools/kube-assets/build '$(KUBE_ASSETS)' '$(KUBE_MINOR)'
 
 check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
 	@$(DEV_ENV)/bin/ruff check .
