@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +9,28 @@ from pathlib import Path
 import pytest
 
 BUILD = Path(__file__).resolve().parents[2] / "tools" / "kube-assets" / "build"
-WORDS = "sh awk sha256sum cut cat ls dirname mkdir grep sort tail head date du sed flock ln rm mv id".split()
+WORDS = [
+    "sh",
+    "awk",
+    "sha256sum",
+    "cut",
+    "cat",
+    "ls",
+    "dirname",
+    "mkdir",
+    "grep",
+    "sort",
+    "tail",
+    "head",
+    "date",
+    "du",
+    "sed",
+    "flock",
+    "ln",
+    "rm",
+    "mv",
+    "id",
+]
 VERSIONS = {
     "etcd": "etcd Version: 3.6.5",
     "kube-apiserver": "Kubernetes v1.34.4",
@@ -78,7 +98,7 @@ def test_programs_of_the_right_version_are_used(machine: Path, tmp_path: Path, w
     assert (code, errors) == (0, "")
     for name in VERSIONS:
         assert f"from {folder / name}" in text
-        assert os.readlink(tmp_path / "out" / name) == str(folder / name)
+        assert (tmp_path / "out" / name).readlink() == folder / name
 
 
 def test_a_program_of_another_version_is_not_used(machine: Path, tmp_path: Path) -> None:
