@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import ssl
 from pathlib import Path
 
@@ -285,6 +286,31 @@ async def test_pods_need_their_account() -> None:
         await api.post("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
         made = await api.post(PODS, pod("p"))
         assert made.body["spec"]["serviceAccountName"] == "default"
+
+
+async def test_pods_get_their_credentials_once_or_not_at_all() -> None:
+    """The token, the CA and the namespace are mounted as the real plugin does; pod, then account, may decline."""
+    config = ApiConfig(service_accounts=True)
+    place = "/var/run/secrets/kubernetes.io/serviceaccount"
+    async with serve(config) as running, client_session(running) as session:
+        api = Client(session, running)
+        accounts = "/api/v1/namespaces/default/serviceaccounts"
+        await api.post(accounts, {"metadata": {"name": "default"}})
+        await api.post(accounts, {"metadata": {"name": "shy"}, "automountServiceAccountToken": False})
+        init = [{"name": "i", "image": "x", "volumeMounts": [{"name": "own", "mountPath": place}]}]
+        own = [{"name": "own", "emptyDir": {}}]
+        spec = (await api.post(PODS, pod("p", initContainers=init, volumes=own))).body["spec"]
+        volume = spec["volumes"][1]
+        assert re.fullmatch(r"kube-api-access-[a-z0-9]{5}", volume["name"])
+        kinds = [kind for source in volume["projected"]["sources"] for kind in source]
+        assert kinds == ["serviceAccountToken", "configMap", "downwardAPI"]
+        (mount,) = spec["containers"][0]["volumeMounts"]
+        assert mount == {"name": volume["name"], "readOnly": True, "mountPath": place}
+        assert spec["initContainers"][0]["volumeMounts"] == init[0]["volumeMounts"]
+        for name, says in (("a", {"automountServiceAccountToken": False}), ("b", {"serviceAccountName": "shy"})):
+            assert "volumes" not in (await api.post(PODS, pod(name, **says))).body["spec"]
+        insists = pod("c", serviceAccountName="shy", automountServiceAccountToken=True)
+        assert len((await api.post(PODS, insists)).body["spec"]["volumes"]) == 1
 
 
 async def test_some_namespaces_stay(api: Client) -> None:

@@ -21,8 +21,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
         async def prepare() -> None:
             async with cluster(folder) as found:
-                path = "/api/v1/namespaces/default/serviceaccounts"
-                await found.create(path, apiVersion="v1", kind="ServiceAccount", metadata={"name": "default"})
+                path = "/api/v1/namespaces/default"
+                account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+                await found.create(f"{path}/serviceaccounts", **account)
+                root = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kube-root-ca.crt"}}
+                data = {"ca.crt": (folder / "pki" / "ca.crt").read_text()}
+                await found.create(f"{path}/configmaps", **root, data=data)
 
         asyncio.run(prepare())
         yield folder

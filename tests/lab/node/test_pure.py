@@ -12,17 +12,15 @@ from podidentity.lab.node.capabilities import DEFAULT, NUMBERS, granted
 from podidentity.lab.node.expand import PodFacts, UnresolvedError
 from podidentity.lab.node.objects import Capabilities, FullPod, SecurityContext
 from podidentity.lab.node.podspec import (
-    SERVICE_ACCOUNT,
     NodeFacts,
     Wanted,
     container_of,
     hostname_of,
     hosts_of,
-    with_service_account,
 )
 from podidentity.lab.node.rootfs import minimal
 
-NODE = NodeFacts("node0", "10.0.0.4", "10.0.0.2 azure.example", "CA", "/ca", ("/code",), {"PATH": "/bin"}, "/mnt")
+NODE = NodeFacts("node0", "10.0.0.4", "10.0.0.2 azure.example", "/ca", ("/code",), {"PATH": "/bin"}, "/mnt")
 FACTS = PodFacts("node0", "10.0.0.4", "10.244.0.2")
 
 
@@ -72,16 +70,6 @@ def test_capabilities() -> None:
     assert granted(SecurityContext(capabilities=Capabilities(add=("ALL",)))) == tuple(range(41))
     assert granted(SecurityContext(privileged=True)) == tuple(range(41))
     assert NUMBERS["CHECKPOINT_RESTORE"] == 40
-
-
-def test_the_service_account_is_mounted_once_or_not_at_all() -> None:
-    """Protects pods whose API admission mounts the token, and those that do not want it."""
-    added = with_service_account(pod(initContainers=[{"name": "i"}]), "CA")
-    assert [item.mount_path for item in added.spec.containers[0].volume_mounts] == [SERVICE_ACCOUNT]
-    assert [item.mount_path for item in added.spec.init_containers[0].volume_mounts] == [SERVICE_ACCOUNT]
-    assert with_service_account(added, "CA") is added
-    refused = pod(automountServiceAccountToken=False)
-    assert with_service_account(refused, "CA") is refused
 
 
 def test_host_names() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Final
 
+from podidentity.lab.kube import credentials
 from podidentity.lab.kube.errors import forbidden
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj
@@ -13,10 +15,11 @@ _IMMORTAL: Final = frozenset(["default", "kube-system", "kube-public"])
 
 
 class Admission:
-    """``service_accounts``: pods run as a ServiceAccount that exists, as the plugin of that name demands."""
+    """``service_accounts``: pods run as a ServiceAccount that exists and get its token, as that plugin does."""
 
-    def __init__(self, store: Store, *, service_accounts: bool) -> None:
+    def __init__(self, store: Store, *, service_accounts: bool, rng: random.Random) -> None:
         self._store = store
+        self._rng = rng
         self._service_accounts = service_accounts
 
     def create(self, kind: Kind, obj: Obj) -> None:
@@ -28,9 +31,12 @@ class Admission:
         spec, namespace = pod["spec"], pod["metadata"]["namespace"]
         name = spec.get("serviceAccountName") or "default"
         spec["serviceAccountName"] = spec["serviceAccount"] = name
-        if self._store.get("serviceaccounts", namespace, name) is None:
+        account = self._store.get("serviceaccounts", namespace, name)
+        if account is None:
             why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
             raise forbidden("pods", "", pod["metadata"]["name"], why)
+        if credentials.wanted(pod, account.obj()):
+            credentials.mount(pod, self._rng)
 
     @staticmethod
     def delete(kind: Kind, name: str) -> None:

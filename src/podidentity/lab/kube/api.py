@@ -41,7 +41,7 @@ class Api:
         self.catalogue = Catalogue()
         disk = Disk(config.data_dir / "kube.sqlite" if config.data_dir else ":memory:")
         self.store = Store(disk, lambda resource: _FIELDS.get(resource, {}), history=config.history)
-        admission = Admission(self.store, service_accounts=config.service_accounts)
+        admission = Admission(self.store, service_accounts=config.service_accounts, rng=config.rng)
         self.rest = Rest(self.store, self.catalogue, admission, now=config.now, rng=config.rng)
         signer = TokenSigner(config.sa_key or throwaway_signing_key(), config.now)
         self._authenticator = Authenticator(self.store, signer, config.tokens)

@@ -52,12 +52,11 @@ def _pod_environment(server: str) -> dict[str, str]:
     return found
 
 
-def _settings(given: argparse.Namespace, hosts: str, ca: str) -> KubeletSettings:
+def _settings(given: argparse.Namespace, hosts: str) -> KubeletSettings:
     facts = NodeFacts(
         name=given.name,
         ip=given.node_ip,
         hosts=hosts,
-        ca=ca,
         ca_bundle=f"{PKI}/bundle.crt",
         code=tuple(code_paths()),
         environ=_pod_environment(given.server),
@@ -89,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     configure_logging(log_format="text", verbosity=0)
     try:
-        hosts, ca = given.hosts.read_text(), given.ca.read_text()
+        hosts = given.hosts.read_text()
         ready = os.open(given.ready_file.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         files = {"ca.crt": given.ca, "kubelet.crt": given.cert, "kubelet.key": given.key, "bundle.crt": given.ca_bundle}
         etc = {
@@ -97,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "hostname": f"{given.name}\n",
             "resolv.conf": "# The lab has no DNS: names are in /etc/hosts.\noptions timeout:1 attempts:1\n",
         }
-        settings = _settings(given, hosts, ca)
+        settings = _settings(given, hosts)
         become(Machine(given.name, str(given.netns), given.state_dir, files, etc, given.ca_bundle))
 
         def on_ready() -> None:

@@ -200,8 +200,6 @@ class ProjectedSource(Struct, frozen=True):
     config_map: ConfigMapVolume | None = None
     secret: SecretVolume | None = None
     downward_api: DownwardVolume | None = msgspec.field(default=None, name="downwardAPI")
-    literal: Mapping[str, str] = {}
-    """Text by file name; only the kubelet itself sets this."""
 
 
 class ProjectedVolume(Struct, frozen=True):
@@ -258,7 +256,6 @@ class FullPodSpec(Struct, frozen=True):
     host_network: bool = False
     hostname: str = ""
     service_account_name: str = ""
-    automount_service_account_token: bool = True
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     active_deadline_seconds: int | None = None

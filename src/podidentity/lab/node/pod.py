@@ -12,7 +12,6 @@ from podidentity.kube.errors import Conflict, KubeError, NotFound
 from podidentity.lab.node.expand import PodFacts, UnresolvedError
 from podidentity.lab.node.network import PodNetwork, attach_pod, detach_pod
 from podidentity.lab.node.objects import FullPod
-from podidentity.lab.node.podspec import with_service_account
 from podidentity.lab.node.reporter import Reporter
 from podidentity.lab.node.services import NodeServices
 from podidentity.lab.node.status import ContainerRecord, PodRecord, new_record, phase, with_container
@@ -31,7 +30,7 @@ class PodWorker:
 
     def __init__(self, services: NodeServices, pod: FullPod) -> None:
         self._services = services
-        self.pod = with_service_account(pod, services.facts.ca)
+        self.pod = pod
         self._record = new_record(pod, services.facts.ip, services.clock.wall())
         self._reporter = Reporter(services.client, services.clock, pod, lambda: self._record)
         self._ending = asyncio.Event()
@@ -46,8 +45,7 @@ class PodWorker:
 
     def update(self, pod: FullPod) -> None:
         """A newer version of the pod: labels, annotations, and whether it is to end."""
-        injected = with_service_account(pod, self._services.facts.ca)
-        self.pod = injected
+        self.pod = pod
         if pod.metadata.deletion_timestamp:
             self._ending.set()
 

@@ -7,29 +7,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-import msgspec
-
 from podidentity.lab.node import images
 from podidentity.lab.node.capabilities import granted
 from podidentity.lab.node.expand import PodFacts, Sources, UnresolvedError, environment, expand
-from podidentity.lab.node.objects import (
-    ContainerSpec,
-    DownwardFile,
-    DownwardVolume,
-    FieldRef,
-    FullPod,
-    Mounted,
-    ProjectedSource,
-    ProjectedVolume,
-    TokenFile,
-    Volume,
-)
+from podidentity.lab.node.objects import ContainerSpec, FullPod, Volume
 from podidentity.lab.node.rootfs import CA_BUNDLE, RootPlan, VolumeMount
 from podidentity.lab.node.shim import Container, Program
 
-SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-_ACCESS: Final = "kube-api-access-lab"
-_TOKEN_LIFE: Final = 3607
 _HOSTNAME_LIMIT: Final = 63
 
 
@@ -37,49 +21,17 @@ _HOSTNAME_LIMIT: Final = 63
 class NodeFacts:
     """What all pods of a node have in common. ``code`` are directories that programs need, ``environ`` variables.
 
-    ``ca`` is the text of the API's CA certificate, ``ca_bundle`` the path of what pods trust, ``hosts`` the text of the
-    lab's own hosts file, ``mount_point`` an empty directory.
+    ``ca_bundle`` is the path of what pods trust, ``hosts`` the text of the lab's own hosts file, ``mount_point`` an
+    empty directory.
     """
 
     name: str
     ip: str
     hosts: str
-    ca: str
     ca_bundle: str
     code: tuple[str, ...]
     environ: Mapping[str, str]
     mount_point: str
-
-
-def with_service_account(pod: FullPod, ca: str) -> FullPod:
-    """The pod with its API credentials mounted, unless it does not want them or admission has done so already."""
-    spec = pod.spec
-    everyone = (*spec.init_containers, *spec.containers)
-    mounted = any(item.mount_path.rstrip("/") == SERVICE_ACCOUNT for one in everyone for item in one.volume_mounts)
-    if mounted or not spec.automount_service_account_token:
-        return pod
-    sources = (
-        ProjectedSource(service_account_token=TokenFile(path="token", expiration_seconds=_TOKEN_LIFE)),
-        ProjectedSource(literal={"ca.crt": ca}),
-        ProjectedSource(
-            downward_api=DownwardVolume(
-                items=(DownwardFile(path="namespace", field_ref=FieldRef(field_path="metadata.namespace")),)
-            )
-        ),
-    )
-    volume = Volume(name=_ACCESS, projected=ProjectedVolume(sources=sources))
-    mount = Mounted(name=_ACCESS, mount_path=SERVICE_ACCOUNT, read_only=True)
-
-    def added(one: ContainerSpec) -> ContainerSpec:
-        return msgspec.structs.replace(one, volume_mounts=(*one.volume_mounts, mount))
-
-    fresh = msgspec.structs.replace(
-        spec,
-        volumes=(*spec.volumes, volume),
-        containers=tuple(added(one) for one in spec.containers),
-        init_containers=tuple(added(one) for one in spec.init_containers),
-    )
-    return msgspec.structs.replace(pod, spec=fresh)
 
 
 def hostname_of(pod: FullPod, node: NodeFacts) -> str:

@@ -161,8 +161,6 @@ class Volumes:
         raise UnresolvedError("the lab has no volumes of this kind")
 
     async def _projected(self, pod: FullPod, source: ProjectedSource, mode: int, facts: PodFacts) -> Files:
-        if source.literal:
-            return {name: (text.encode(), mode) for name, text in source.literal.items()}
         if source.service_account_token:
             token = await self._tokens.token(pod, source.service_account_token)
             return {source.service_account_token.path: (token.encode(), mode)}
