@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import io
 import json
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
+from tests.nmi.fakes import FakeApi, FakeEntra, FakeImds
 
 from podidentity.aio.clock import Clock
 from podidentity.api.constants import POD_LABEL, STATE_ASSIGNED
@@ -29,11 +30,7 @@ from podidentity.api.identity import (
     SecretReference,
 )
 from podidentity.api.meta import KubeObject, ObjectMeta, OwnerReference
-from podidentity.azure.errors import TokenError
-from podidentity.azure.imds import ImdsResponse, ImdsToken
 from podidentity.config.nmi import NmiSettings, nmi_settings
-from podidentity.config.redact import SecretText
-from podidentity.kube.errors import KubeUnavailable, NotFound
 from podidentity.kube.store import Change, Store, WatchEvent
 from podidentity.nmi.assembly import App, Deps, build_app
 from podidentity.nmi.connection import Limits
@@ -153,104 +150,6 @@ class Make:
         )
 
 
-def jwt(**claims: str) -> str:
-    """Return an unsigned JWT with these claims."""
-    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
-    return f"e30.{body}.c2ln"
-
-
-@dataclass
-class FakeImds:
-    """Answers as IMDS would, and remembers what it was asked; ``gate`` holds answers back while it is cleared."""
-
-    calls: list[dict[str, str]] = field(default_factory=list)
-    forwarded: list[str] = field(default_factory=list)
-    errors: list[Exception] = field(default_factory=list)
-    life: float = 86400.0
-    clock: Clock = field(default_factory=Clock)
-    answer_client_id: str = ""
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def __post_init__(self) -> None:
-        """Answer at once, until a test closes the gate."""
-        self.gate.set()
-
-    async def token(
-        self, resource: str, *, client_id: str = "", object_id: str = "", resource_id: str = ""
-    ) -> ImdsToken:
-        """Return a token that says whose it is."""
-        self.calls.append(
-            {"resource": resource, "client_id": client_id, "object_id": object_id, "resource_id": resource_id}
-        )
-        await self.gate.wait()
-        if self.errors:
-            raise self.errors.pop(0)
-        named = client_id or (f"client-of-{resource_id.rpartition('/')[2]}" if resource_id else "")
-        whose = named or object_id or "node"
-        return ImdsToken(
-            access_token=jwt(oid=f"oid-of-{whose}", n=str(len(self.calls))),
-            client_id=self.answer_client_id or named or "client-of-node",
-            expires_in=str(int(self.life)),
-            expires_on=str(int(self.clock.wall() + self.life)),
-            ext_expires_in="86399",
-            not_before="1",
-            resource=resource,
-        )
-
-    async def forward(
-        self, method: str, raw_target: str, headers: Sequence[tuple[str, str]], body: bytes
-    ) -> ImdsResponse:
-        """Return a document that names its target."""
-        self.forwarded.append(raw_target)
-        return ImdsResponse(200, (("Content-Type", "application/json"), ("X-More", "1")), b'{"compute":{}}')
-
-
-class FakeEntra:
-    """Entra ID's token endpoint; takes the secret ``right`` only."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    async def token(self, authority: str, tenant: str, client_id: str, secret: SecretText, resource: str) -> ImdsToken:
-        """Return a token, or refuse the secret."""
-        self.calls.append(f"{authority}/{tenant}/{client_id}")
-        if secret.reveal() != "right":
-            raise TokenError(401, "invalid_client", "AADSTS7000215: Invalid client secret provided.")
-        return ImdsToken(access_token=jwt(oid="sp"), client_id=client_id, expires_on="99999999999", resource=resource)
-
-
-class FakeApi:
-    """The API server's answers to direct questions, and the Secrets it has."""
-
-    def __init__(self) -> None:
-        self.pods: list[Pod] = []
-        self.secrets: dict[str, dict[str, bytes]] = {}
-        self.asked: list[str] = []
-        self.down = False
-
-    async def by_address(self, address: str) -> Sequence[Pod]:
-        """Return pods by ``status.podIP``."""
-        self.asked.append(address)
-        if self.down:
-            raise KubeUnavailable("down")
-        return [pod for pod in self.pods if pod.status.pod_ip == address]
-
-    async def by_name(self, namespace: str, name: str) -> Pod:
-        """Return one pod."""
-        self.asked.append(f"{namespace}/{name}")
-        for pod in self.pods:
-            if (pod.namespace, pod.name) == (namespace, name):
-                return pod
-        raise NotFound(404, "NotFound", f"pods {name} not found")
-
-    async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """Return a Secret's data."""
-        self.asked.append(f"secret {namespace}/{name}")
-        if f"{namespace}/{name}" not in self.secrets:
-            raise NotFound(404, "NotFound", "no secret")
-        return self.secrets[f"{namespace}/{name}"]
-
-
 @dataclass
 class Reply:
     """An HTTP response as it came."""
@@ -291,7 +190,15 @@ class Bench:
         sources = {"imds_tokens": self.imds, "imds_documents": self.imds, "entra": self.entra}
         authorities = frozenset({"login.microsoftonline.com"})
         api = {"pods": self.api, "secrets": self.api}
-        deps = Deps(**api, **sources, log=get_logger(), meter=self.metrics, clock=clock, authorities=authorities)  # type: ignore[arg-type]
+        deps = Deps(
+            **api,
+            **sources,
+            log=get_logger(),
+            meter=self.metrics,
+            clock=clock,
+            rng=random.Random(1),
+            authorities=authorities,
+        )  # type: ignore[arg-type]
         self.app: App = build_app(settings, deps, addresses=["10.9.9.9"], limits=limits)
         self.app.synced.set()
         self.port = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.nmi.conftest import NODE, Make, Start, jwt, until
+from tests.nmi.conftest import NODE, Make, Start, until
+from tests.nmi.fakes import jwt
 
 from podidentity.api.constants import STATE_CREATED
 from podidentity.nmi.authorize import Policy, Refuse, Serve, Stage, Wait, decide, waited_in_vain

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.nmi.conftest import NODE, FakeApi, Make
+from tests.nmi.conftest import NODE, Make
+from tests.nmi.fakes import FakeApi
 
 from podidentity.aio.clock import Clock, loop_clock
 from podidentity.kube.store import Change, WatchEvent

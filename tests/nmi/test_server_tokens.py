@@ -64,3 +64,17 @@ async def test_early_request_is_held_until_its_assignment(start: Start, make: ty
     bench.put_assigned(make.assigned(pod, version="2"))
     assert (await waiting).status == 200
     assert bench.app.cluster.waiters.held == 0
+
+
+async def test_bypass_cache_of_a_request_reaches_imds(start: Start, make: type[Make]) -> None:
+    """A pod whose token was rejected gets another one by bypass_cache=true; any other value means nothing."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod))
+    first = await bench.token()
+    assert (await bench.token(query="&bypass_cache=false")).json == first.json
+    bench.app.tokens.evict(lambda _: True)
+    second = await bench.token(query="&bypass_cache=TRUE")
+    assert second.json["access_token"] != first.json["access_token"]
+    assert [call.get("bypass_cache") for call in bench.imds.calls] == [None, "true"]

@@ -34,6 +34,14 @@ class TokenBucket:
             return 0.0
         return missing / self._rate
 
+    def set_rate(self, rate: float) -> None:
+        """Refill at ``rate`` tokens a second from now on. ValueError unless it is positive."""
+        if rate <= 0:
+            raise ValueError(f"a token bucket needs a positive rate, not {rate}")
+        if rate != self._rate:
+            self._missing(0)
+            self._rate = rate
+
     async def take(self, n: float = 1) -> None:
         """Take ``n`` tokens, waiting for them behind whoever came before; cancelled while waiting: takes none."""
         wait = self._missing(n) / self._rate

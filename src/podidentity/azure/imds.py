@@ -93,12 +93,23 @@ class ImdsClient:
         self._environ = os.environ if environ is None else environ
 
     async def token(
-        self, resource: str, *, client_id: str = "", object_id: str = "", resource_id: str = ""
+        self,
+        resource: str,
+        *,
+        client_id: str = "",
+        object_id: str = "",
+        resource_id: str = "",
+        bypass_cache: bool = False,
     ) -> ImdsToken:
-        """Get a token of the named identity, of the default one with none. Raises TokenError, AzureUnavailable."""
+        """Get a token of the named identity, of the default one with none. Raises TokenError, AzureUnavailable.
+
+        ``bypass_cache`` asks IMDS for a new one.
+        """
         query = {"api-version": API_VERSION, "resource": resource}
         named = {"client_id": client_id, "object_id": object_id, "msi_res_id": resource_id}
         query |= {name: value for name, value in named.items() if value}
+        if bypass_cache:
+            query["bypass_cache"] = "true"
         url = yarl.URL(self._base_url + TOKEN_PATH).with_query(query)
         async with self._send("GET", url, [("Metadata", "true"), ("Accept", "application/json")], b"") as response:
             body = await read_bounded(response.content.iter_any())

@@ -9,9 +9,10 @@ from typing import Final
 
 from podidentity.config import pflag
 from podidentity.config.errors import ConfigError, UsageError
-from podidentity.config.flags import BOOL, INT, PORT, SECONDS, TEXT, Flag
+from podidentity.config.flags import BOOL, FLOAT, INT, PORT, SECONDS, TEXT, Flag
 from podidentity.config.settings import (
     CommonSettings,
+    above_zero,
     at_least,
     azure_environ,
     azure_environ_field,
@@ -85,6 +86,17 @@ class NmiSettings(CommonSettings):
         "on",
         "on: drop pods' packets that come from another interface than the pod's; or off",
         one_of("on", "off"),
+    )
+    imds_rate: float = flag(
+        "imds-rate",
+        FLOAT,
+        10.0,
+        "token requests a second to the metadata service, at most (the whole VM has 20)",
+        above_zero,
+    )
+    imds_burst: int = flag("imds-burst", INT, 10, "of these, how many at once after a pause", at_least(1))
+    imds_concurrent: int = flag(
+        "imds-concurrent", INT, 3, "of these, how many in flight (the whole VM has 5)", at_least(1)
     )
     log_format: str = flag("log-format", TEXT, "text", "text or json", one_of("text", "json"))
     host_ip: str = ""

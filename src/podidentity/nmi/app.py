@@ -124,6 +124,7 @@ class _Running:
                 log=log,
                 meter=metrics,
                 clock=clock,
+                rng=random.Random(),  # noqa: S311 - spreads load
                 authorities=_authorities(),
             )
             app = build_app(settings, deps, addresses=[self.target])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,16 +25,15 @@ from podidentity.nmi.journal import Journal, Meter
 from podidentity.nmi.pods import PodApi, PodFinder
 from podidentity.nmi.server import Server
 from podidentity.nmi.tokens.cached import Cached
-from podidentity.nmi.tokens.compose import ByType, OneFlight
+from podidentity.nmi.tokens.compose import Briefly, ByType, FlightKey, OneFlight
 from podidentity.nmi.tokens.entra import Grants, Secrets, ServicePrincipal
 from podidentity.nmi.tokens.fair import FairBudget
 from podidentity.nmi.tokens.imds import Imds, ImdsTokens, Throttled
-from podidentity.nmi.tokens.source import Token, TokenRequest
+from podidentity.nmi.tokens.pace import Pace
+from podidentity.nmi.tokens.source import Token
 from podidentity.nmi.waiters import Waiters
 from podidentity.telemetry.logging import Logger
 
-IMDS_TOKENS_A_SECOND: Final = 20.0
-IMDS_TOKENS_AT_ONCE: Final = 5
 IMDS_DOCUMENTS_A_SECOND: Final = 5.0
 HELD_PER_POD: Final = 32
 HELD_IN_ALL: Final = 1024
@@ -52,6 +52,7 @@ class Deps:
     log: Logger
     meter: Meter
     clock: Clock
+    rng: random.Random
     authorities: frozenset[str]
 
 
@@ -64,7 +65,7 @@ class App:
     cluster: Cluster
     finder: PodFinder
     tokens: Cached
-    flights: SingleFlight[TokenRequest, Token]
+    flights: SingleFlight[FlightKey, Token]
     synced: asyncio.Event
 
 
@@ -120,20 +121,32 @@ def rules_of(settings: NmiSettings, addresses: Sequence[str]) -> HandlerRules:
     return HandlerRules(gate, policy_of(settings), own_addresses=own, retry_after=settings.set_retry_after_header)
 
 
+def _tokens(settings: NmiSettings, deps: Deps, journal: Journal, flights: SingleFlight[FlightKey, Token]) -> Cached:
+    """Compose the sources: kept tokens, refusals of just now, one flight for equal requests, budget, IMDS."""
+    clock = deps.clock
+    budget = FairBudget(
+        Pace(settings.imds_rate, settings.imds_burst, clock),
+        concurrent=settings.imds_concurrent,
+        reserved=1,
+        clock=clock,
+    )
+    imds = Throttled(Imds(deps.imds_tokens, journal), budget)
+    principal = ServicePrincipal(deps.entra, deps.secrets, authorities=deps.authorities)
+    by_type = ByType({TYPE_USER_ASSIGNED: imds, TYPE_SERVICE_PRINCIPAL: principal})
+    return Cached(Briefly(OneFlight(by_type, flights), clock=clock), clock=clock, rng=deps.rng)
+
+
 def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], limits: Limits | None = None) -> App:
     """Put an nmi together; ``addresses`` are the node's own. Must be called in a running loop."""
     clock = deps.clock
     journal = Journal(deps.log, deps.meter, clock=clock)
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
     finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
-    budget = FairBudget(rate=IMDS_TOKENS_A_SECOND, concurrent=IMDS_TOKENS_AT_ONCE, clock=clock)
-    imds = Throttled(Imds(deps.imds_tokens, observe=journal.imds), budget)
-    principal = ServicePrincipal(deps.entra, deps.secrets, authorities=deps.authorities)
-    flights: SingleFlight[TokenRequest, Token] = SingleFlight()
-    by_type = ByType({TYPE_USER_ASSIGNED: imds, TYPE_SERVICE_PRINCIPAL: principal})
-    tokens = Cached(OneFlight(by_type, flights), clock=clock)
+    flights: SingleFlight[FlightKey, Token] = SingleFlight()
+    tokens = _tokens(settings, deps, journal, flights)
     documents = Documents(
-        deps.imds_documents, FairBudget(rate=IMDS_DOCUMENTS_A_SECOND, concurrent=2, clock=clock, total=64)
+        deps.imds_documents,
+        FairBudget(Pace(IMDS_DOCUMENTS_A_SECOND, 2, clock), concurrent=2, clock=clock, per_caller=8, total=64),
     )
     synced = asyncio.Event()
     handler = Handler(

@@ -13,7 +13,7 @@ from podidentity.nmi.tokens.source import TokenRequest
 from podidentity.rules.identity_choice import Named
 
 
-def request_for(identity: AzureIdentity, resource: str, caller: str) -> TokenRequest | None:
+def request_for(identity: AzureIdentity, resource: str, caller: str, *, bypass: bool = False) -> TokenRequest | None:
     """Return the token request for an identity; None when it names nothing, which would mean the node's own.
 
     The Secret of a service principal is looked for in the identity's own namespace, whatever it says.
@@ -23,7 +23,7 @@ def request_for(identity: AzureIdentity, resource: str, caller: str) -> TokenReq
         client_id, resource_id = spec.client_id.casefold(), spec.resource_id.casefold()
         if not client_id and not resource_id:
             return None
-        return TokenRequest(resource, client_id=client_id, resource_id=resource_id, caller=caller)
+        return TokenRequest(resource, client_id=client_id, resource_id=resource_id, caller=caller, bypass=bypass)
     return TokenRequest(
         resource,
         type=spec.type,
@@ -32,10 +32,11 @@ def request_for(identity: AzureIdentity, resource: str, caller: str) -> TokenReq
         ad_endpoint=spec.ad_endpoint,
         secret=f"{identity.metadata.namespace}/{spec.client_password.name}",
         caller=caller,
+        bypass=bypass,
     )
 
 
-def request_of_node(named: Named, resource: str, caller: str) -> TokenRequest:
+def request_of_node(named: Named, resource: str, caller: str, *, bypass: bool = False) -> TokenRequest:
     """Return the token request of a pod that is passed through: what it names, else the node's default identity."""
     return TokenRequest(
         resource,
@@ -43,6 +44,7 @@ def request_of_node(named: Named, resource: str, caller: str) -> TokenRequest:
         resource_id=named.resource_id.casefold(),
         object_id=named.object_id.casefold(),
         caller=caller,
+        bypass=bypass,
     )
 
 

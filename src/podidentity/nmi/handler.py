@@ -109,9 +109,9 @@ class Handler:
             return None
         decision = self._decide(pod, query)
         if isinstance(decision, Serve):
-            wanted = request_for(decision.identities[0], query.resource, pod.key)
+            wanted = request_for(decision.identities[0], query.resource, pod.key, bypass=query.bypass)
         elif isinstance(decision, PassThrough):
-            wanted = request_of_node(query.named, query.resource, pod.key)
+            wanted = request_of_node(query.named, query.resource, pod.key, bypass=query.bypass)
         else:
             return None
         token = self._tokens.peek(wanted) if wanted is not None else None
@@ -139,7 +139,7 @@ class Handler:
         decision = await self._settled(pod, query, request, host=host)
         if isinstance(decision, PassThrough):
             self._journal.passed(pod, decision.why)
-            token = await self._tokens.token(request_of_node(query.named, query.resource, pod.key))
+            token = await self._tokens.token(request_of_node(query.named, query.resource, pod.key, bypass=query.bypass))
             return token.answer(self._clock.wall())
         if isinstance(decision, Serve):
             return await self._serve(pod, query, decision, host=host)
@@ -211,7 +211,7 @@ def _asked(identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest
     namespace = identity.spec.client_password.namespace
     if namespace and namespace != identity.namespace:
         raise TokenRefused(403, f"AzureIdentity {identity.key} names a Secret of another namespace")
-    asked = request_for(identity, query.resource, pod.key)
+    asked = request_for(identity, query.resource, pod.key, bypass=query.bypass)
     if asked is None:
         raise TokenRefused(400, f"AzureIdentity {identity.key} has neither clientID nor resourceID")
     return asked

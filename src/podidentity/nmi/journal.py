@@ -120,6 +120,24 @@ class Journal:
         else:
             self._meter.count("imds_operations_errors_count", operation_type=kind)
 
+    def imds_unnamed(self, request: TokenRequest) -> None:
+        """Record a token that IMDS gave without saying whose it is."""
+        self._meter.count("nmi_tokens_without_client_id_count")
+        if self._first_time("unnamed", request.client_id):
+            client_id = redact_client_id(request.client_id)
+            self._log.warning("the metadata endpoint does not say whose token it gave", clientid=client_id)
+
+    def imds_foreign(self, request: TokenRequest, client_id: str) -> None:
+        """Record a token of another identity than the one asked for: it was thrown away."""
+        self._meter.count("nmi_foreign_tokens_count")
+        if self._lines.try_take() == 0:
+            self._log.error(
+                "token of another identity thrown away",
+                pod=request.caller,
+                wanted=redact_client_id(request.client_id),
+                came=redact_client_id(client_id),
+            )
+
     def _resource(self, resource: str, status: int) -> str:
         """Return the label for a resource: only those that were served count as names, and not too many."""
         if resource in self._resources:

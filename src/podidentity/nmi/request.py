@@ -22,11 +22,15 @@ _IDENTITY_NAMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TokenQuery:
-    """What a token request asks for. With ``refusal`` set, the other fields mean nothing."""
+    """What a token request asks for. With ``refusal`` set, the other fields mean nothing.
+
+    ``bypass``: the caller has seen the token that is kept, and it will not do.
+    """
 
     resource: str = ""
     named: Named = ANY
     refusal: str = ""
+    bypass: bool = False
 
 
 class Headers:
@@ -111,7 +115,7 @@ def _query_of(values: dict[str, str]) -> TokenQuery:
     if not resource:
         return TokenQuery(refusal=RESOURCE_MISSING)
     named = Named(**{_IDENTITY_NAMES[name]: values[name] for name in names})
-    return TokenQuery(resource, named)
+    return TokenQuery(resource, named, bypass=values.get("bypass_cache", "").casefold() == "true")
 
 
 def _decode(text: str) -> str | None:

@@ -45,6 +45,10 @@ _CONTRACT: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]
     ("imds_operations_duration_seconds", "histogram", "Time of a token operation", _TYPE, BUCKETS_A),
     ("imds_operations_errors_count", "counter", "Token operations that failed", _TYPE, ()),
 )
+_OURS: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]] = (
+    ("nmi_tokens_without_client_id_count", "counter", "Tokens IMDS gave without saying whose they are", (), ()),
+    ("nmi_foreign_tokens_count", "counter", "Tokens of another identity than asked for, thrown away", (), ()),
+)
 _COUNTER_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
 
 
@@ -106,7 +110,7 @@ class Metrics:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         if prefix == PREFIX:
-            for row in _CONTRACT:
+            for row in (*_CONTRACT, *_OURS):
                 self.declare(*row)
 
     def declare(

@@ -8,7 +8,14 @@ from typing import Final, Protocol
 
 from podidentity.azure.errors import AzureError, AzureUnavailable, TokenError
 from podidentity.nmi.tokens.fair import BudgetSpent, FairBudget
-from podidentity.nmi.tokens.source import MAX_RETRY_AFTER_SECONDS, Token, TokenRefused, TokenRequest, TokenSource
+from podidentity.nmi.tokens.source import (
+    MAX_RETRY_AFTER_SECONDS,
+    Token,
+    TokenRefused,
+    TokenRequest,
+    TokenSource,
+    TurnRefused,
+)
 
 _THROTTLED: Final = 429
 _GONE: Final = 410
@@ -28,6 +35,11 @@ class ImdsAnswer(Protocol):
     @property
     def client_id(self) -> str:
         """The identity's client id."""
+        ...
+
+    @property
+    def expires_in(self) -> str:
+        """Seconds of life left."""
         ...
 
     @property
@@ -60,26 +72,44 @@ class ImdsTokens(Protocol):
     """The part of ``azure.imds.ImdsClient`` used here."""
 
     async def token(
-        self, resource: str, *, client_id: str = "", object_id: str = "", resource_id: str = ""
+        self,
+        resource: str,
+        *,
+        client_id: str = "",
+        object_id: str = "",
+        resource_id: str = "",
+        bypass_cache: bool = False,
     ) -> ImdsAnswer:
         """Raise AzureError when there is no token."""
         ...
 
 
-Observer = Callable[[TokenRequest, float, AzureError | None], None]
+class ImdsObserver(Protocol):
+    """Told of every call to IMDS."""
+
+    def imds(self, request: TokenRequest, seconds: float, failure: AzureError | None) -> None:
+        """Take note of a call, how long it took and its error."""
+        ...
+
+    def imds_unnamed(self, request: TokenRequest) -> None:
+        """Take note of a token that came without a client id, and was accepted."""
+        ...
+
+    def imds_foreign(self, request: TokenRequest, client_id: str) -> None:
+        """Take note of a token of another identity, which was thrown away."""
+        ...
 
 
 class Imds:
     """A :class:`TokenSource`: one request to IMDS each time.
 
-    An identity that has both ids is asked for by its resource id, and a token of another client id than its own is
-    refused: a clientID beside somebody else's resourceID, which alone is what was attached, gets nothing.
-    ``observe`` is told how long each call took in seconds, and its error.
+    An identity that has both ids is asked for by its resource id, which alone is what was attached; a token of another
+    client id than its own is thrown away: a clientID beside somebody else's resourceID gets nothing.
     """
 
-    def __init__(self, client: ImdsTokens, *, observe: Observer | None = None) -> None:
+    def __init__(self, client: ImdsTokens, observer: ImdsObserver) -> None:
         self._client = client
-        self._observe = observe
+        self._observer = observer
 
     async def token(self, request: TokenRequest) -> Token:
         """Ask once."""
@@ -92,20 +122,23 @@ class Imds:
             failure = error
             raise refusal_of(error) from error
         finally:
-            if self._observe is not None:
-                self._observe(request, loop.time() - start, failure)
-        if request.client_id and answer.client_id.casefold() != request.client_id:
+            self._observer.imds(request, loop.time() - start, failure)
+        if request.client_id and not answer.client_id:
+            self._observer.imds_unnamed(request)
+        elif request.client_id and answer.client_id.casefold() != request.client_id:
+            self._observer.imds_foreign(request, answer.client_id)
             raise TokenRefused(
                 403, "the metadata endpoint answered for another identity than the clientID of the AzureIdentity"
             )
         return token_of(answer, request)
 
     async def _ask(self, request: TokenRequest) -> ImdsAnswer:
+        bypass = request.bypass
         if request.resource_id:
-            return await self._client.token(request.resource, resource_id=request.resource_id)
+            return await self._client.token(request.resource, resource_id=request.resource_id, bypass_cache=bypass)
         if request.client_id:
-            return await self._client.token(request.resource, client_id=request.client_id)
-        return await self._client.token(request.resource, object_id=request.object_id)
+            return await self._client.token(request.resource, client_id=request.client_id, bypass_cache=bypass)
+        return await self._client.token(request.resource, object_id=request.object_id, bypass_cache=bypass)
 
 
 def token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
@@ -114,6 +147,7 @@ def token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
         expires_on = int(answer.expires_on)
         not_before = int(answer.not_before or 0)
         extended = int(answer.ext_expires_in or 0)
+        life = int(answer.expires_in or 0)
     except ValueError as error:
         raise TokenRefused(502, "the metadata endpoint answered with times that are no numbers") from error
     return Token(
@@ -124,6 +158,7 @@ def token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
         not_before=not_before,
         ext_expires_in=extended,
         token_type=answer.token_type or "Bearer",
+        life=life,
     )
 
 
@@ -140,10 +175,11 @@ def refusal_of(error: AzureError) -> TokenRefused:
 
 
 class Throttled:
-    """A :class:`TokenSource` that keeps IMDS's budget, fairly between callers, and tries again what may pass.
+    """A :class:`TokenSource` that keeps a budget, fairly between callers, and tries again what may pass.
 
-    429 pauses everybody for its ``Retry-After`` (1 s without one). Network errors, 410, 429 and 5xx are tried again
-    ``attempts`` times in all, unless the wait would pass ``patience`` seconds from the start: then the SDK is told.
+    429 slows everybody down, and pauses them for its ``Retry-After`` (1 s without one). Network errors, 410, 429 and
+    5xx are tried again ``attempts`` times in all, unless the wait would pass ``patience`` seconds from the start: then
+    the SDK is told, and told how long.
     """
 
     def __init__(
@@ -169,11 +205,11 @@ class Throttled:
         deadline = loop.time() + self._patience
         for attempt in range(1, self._attempts + 1):
             try:
-                async with self._budget.turn(request.caller):
+                async with self._budget.turn(request.caller, urgent=request.urgent):
                     return await self._source.token(request)
             except BudgetSpent as spent:
-                raise TokenRefused(
-                    _THROTTLED, "too many token requests are waiting", retry_after=spent.retry_after
+                raise TurnRefused(
+                    _THROTTLED, str(spent), retry_after=spent.retry_after, caller=request.caller
                 ) from spent
             except TokenRefused as refused:
                 wait = self._wait_after(refused, attempt)
@@ -189,5 +225,6 @@ class Throttled:
             return None
         wait = refused.retry_after or self._pause * attempt
         if refused.status == _THROTTLED:
+            self._budget.pace.slow_down()
             self._budget.pause(min(wait, MAX_RETRY_AFTER_SECONDS))
         return wait if attempt < self._attempts else None

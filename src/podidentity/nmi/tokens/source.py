@@ -12,11 +12,12 @@ from podidentity.nmi.answer import Answer
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """Everything a token depends on, hence the key of the cache; ``caller`` (who waits in line) is not part of it.
+    """Everything a token depends on, hence the key of the cache; how it is asked for is not part of it.
 
     Ids are case-folded. For type 0 the token is asked of IMDS by the first of ``resource_id``, ``client_id``,
     ``object_id`` that is set, and with none it is the node's default identity. ``secret`` is the Secret's
-    ``namespace/name``.
+    ``namespace/name``. ``caller`` waits in line; ``bypass``: a token kept by us or by IMDS will not do; ``urgent``:
+    somebody has no token at all meanwhile.
     """
 
     resource: str
@@ -28,10 +29,15 @@ class TokenRequest:
     ad_endpoint: str = ""
     secret: str = ""
     caller: str = field(default="", compare=False)
+    bypass: bool = field(default=False, compare=False)
+    urgent: bool = field(default=True, compare=False)
 
 
 class Token:
-    """A token as it is handed out; times are seconds since the epoch. Its text form never shows the token."""
+    """A token as it is handed out; times are seconds since the epoch. Its text form never shows the token.
+
+    ``life`` is how many seconds it had left when it came, as its issuer counts; 0 when the issuer did not say.
+    """
 
     __slots__ = (
         "_answer",
@@ -40,6 +46,7 @@ class Token:
         "client_id",
         "expires_on",
         "ext_expires_in",
+        "life",
         "not_before",
         "resource",
         "token_type",
@@ -55,6 +62,7 @@ class Token:
         not_before: int = 0,
         ext_expires_in: int = 0,
         token_type: str = "Bearer",  # noqa: S107 - the scheme's name
+        life: int = 0,
     ) -> None:
         self.access_token = access_token
         self.expires_on = expires_on
@@ -63,6 +71,7 @@ class Token:
         self.not_before = not_before
         self.ext_expires_in = ext_expires_in
         self.token_type = token_type
+        self.life = life
         self._second = -1
         self._answer: Answer | None = None
 
@@ -130,6 +139,19 @@ class TokenRefused(Exception):  # noqa: N818 - said of a token, as the caller re
         self.description = description
         self.code = code
         self.retry_after = retry_after
+
+    def again(self, left: float) -> TokenRefused:
+        """Return the same refusal to be raised once more; ``left`` seconds of its Retry-After, if any, remain."""
+        after = None if self.retry_after is None else left
+        return TokenRefused(self.status, self.description, code=self.code, retry_after=after)
+
+
+class TurnRefused(TokenRefused):
+    """Refused because others are before ``caller``: says nothing of what was asked for."""
+
+    def __init__(self, status: int, description: str, *, retry_after: float, caller: str) -> None:
+        super().__init__(status, description, retry_after=retry_after)
+        self.caller = caller
 
 
 MAX_RETRY_AFTER_SECONDS: Final = 3600
