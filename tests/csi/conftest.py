@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from aiohttp import web
 from podidentity.config.csi import csi_settings
 from podidentity.csi.app import Running, build_app, started
 from podidentity.csi.proto import health_pb2, provider_pb2
+from podidentity.lab.pki import Authority, Subject
 
 VERSION = "0123456789abcdef0123456789abcdef"
 WALKTHROUGH_OBJECTS = f"""\
@@ -56,6 +58,8 @@ class Peer:
     handler: Callable[[web.BaseRequest], web.StreamResponse]
     slow: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
+    context: ssl.SSLContext | None = None
     url: str = ""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -65,13 +69,14 @@ class Peer:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             headers = {name.lower(): value for name, value in request.headers.items()}
             self.asked.append((request.raw_path, headers))
+            self.bodies.append((await request.read()).decode())
             return self.handler(request) if self.slow is None else await self.slow(request)
 
         runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        self.url = "http://{}:{}".format(*runner.addresses[0][:2])
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self.context).start()
+        self.url = "{}://{}:{}".format("https" if self.context else "http", *runner.addresses[0][:2])
         return self
 
     async def __aexit__(
@@ -87,6 +92,8 @@ class Bench:
 
     nmi: Peer
     vault: Peer
+    imds: Peer
+    entra: Peer
     running: Running
     socket: Path
     channel: grpc.aio.Channel
@@ -132,6 +139,11 @@ def token_answer(_: web.BaseRequest) -> web.StreamResponse:
     return web.json_response({"token": {"access_token": "pod-token", "expires_on": "1709895997"}, "clientid": "c1"})
 
 
+def aad_answer(_: web.BaseRequest) -> web.StreamResponse:
+    """What IMDS and Entra ID answer."""
+    return web.json_response({"access_token": "vault-token", "expires_on": "1709895997", "expires_in": "3600"})
+
+
 def secret_answer(request: web.BaseRequest) -> web.StreamResponse:
     """A secret whose value tells its name; the walkthrough's has the walkthrough's value."""
     _, _, name, version = request.path.split("/")[:4]
@@ -144,10 +156,21 @@ def secret_answer(request: web.BaseRequest) -> web.StreamResponse:
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     """A provider that serves on a Unix socket."""
     socket = tmp_path / "azure.sock"
-    async with Peer(token_answer) as nmi, Peer(secret_answer) as vault:
+    Authority(tmp_path).issue("entra", Subject("entra", serves=("127.0.0.1",)))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "entra.crt", tmp_path / "entra.key")
+    async with (
+        Peer(token_answer) as nmi,
+        Peer(secret_answer) as vault,
+        Peer(aad_answer) as imds,
+        Peer(aad_answer, context=context) as entra,
+    ):
         settings = csi_settings([f"--endpoint=unix://{socket}"], {"PODIDENTITY_NMI_URL": nmi.url})
         app = build_app(
-            replace(settings, healthz_port=0, prometheus_port=0), environ={}, vault_url=lambda _cloud, _name: vault.url
+            replace(settings, healthz_port=0, prometheus_port=0),
+            environ={"SSL_CERT_FILE": str(tmp_path / "ca.crt")},
+            vault_url=lambda _cloud, _name: vault.url,
+            imds_url=imds.url,
         )
         async with started(app) as running, grpc.aio.insecure_channel(f"unix:{socket}") as channel:
-            yield Bench(nmi, vault, running, socket, channel)
+            yield Bench(nmi, vault, imds, entra, running, socket, channel)

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podidentity.csi.errors import MountError
-from podidentity.csi.objects import WantedFile, content_of, parse_objects
+from podidentity.csi.objects import WantedObject, parse_objects
+
+UNKNOWN_TYPE = "Invalid vaultObjectTypes. Should be secret, key, or cert"
 
 
 def array(*entries: dict[str, str]) -> str:
@@ -50,19 +52,19 @@ def test_all_fields() -> None:
             other="x",
         )
     )
-    assert parse_objects(text) == (WantedFile("s1", "", "dir/file", pfx=True, encoding="base64", mode=0o640),)
+    assert parse_objects(text) == (WantedObject("s1", "", "dir/file", pfx=True, encoding="base64", mode=0o640),)
 
 
 def test_every_mistake_at_once() -> None:
     """All mistakes of all entries are listed, with index or object, in order."""
     text = (
-        array(entry(objectFormat="d"), entry(objectName="k", objectType="key"), {"objectType": "secret"})
+        array(entry(objectFormat="d"), entry(objectName="k", objectType=""), {"objectType": "secret"})
         + "  - objectName: not-a-text\n"
         + "  - |\n    [a, b]\n"
     )
     assert refusal(text).split("; ") == [
         "failed to get objectType:secret, objectName:s1, objectVersion:: invalid objectFormat: d, should be PEM or PFX",
-        "failed to get objectType:key, objectName:k, objectVersion:: objectType key is not supported yet, only secret",
+        f"failed to get objectType:, objectName:k, objectVersion:: {UNKNOWN_TYPE}",
         "failed to get objectType:secret, objectName:, objectVersion:: objectName is not provided",
         "failed to get objectType:secret, objectName:, objectVersion:: file name must not be empty",
         "unmarshal failed for keyVaultObjects at index 3, error: the entry is not a text",
@@ -74,8 +76,8 @@ def test_every_mistake_at_once() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"objectType": "Secret"}, "Invalid vaultObjectTypes. Should be secret, key, or cert"),
-        ({"objectType": "cert"}, "objectType cert is not supported yet"),
+        ({"objectType": "Secret"}, UNKNOWN_TYPE),
+        ({"objectType": "cert", "objectFormat": "pFx"}, "PFX format only supported for objectType: secret"),
         ({"objectType": "key", "objectFormat": "PFX"}, "PFX format only supported for objectType: secret"),
         ({"objectType": "key", "objectEncoding": "hex"}, "objectEncoding only supported for objectType: secret"),
         ({"objectEncoding": "utf-16"}, "invalid objectEncoding: utf-16, should be hex, base64 or utf-8"),
@@ -92,7 +94,7 @@ def test_every_mistake_at_once() -> None:
         ({"objectVersion": "../x"}, "objectVersion must be"),
         ({"filePermission": "0999"}, "invalid filePermission: 0999"),
         ({"filePermission": "rw"}, "invalid filePermission: rw"),
-        ({"objectVersionHistory": "3"}, "objectVersionHistory is not supported yet"),
+        ({"objectVersionHistory": "101"}, "objectVersionHistory: 101, should be at most 100"),
         ({"objectVersionHistory": "x"}, "invalid objectVersionHistory: x"),
         ({"objectAlias": "[a]"}, "objectAlias is not a text"),
         ({"objectAlias": "*none"}, "unmarshal failed for keyVaultObjects at index 0"),
@@ -112,6 +114,12 @@ def test_history_of_one(history: str) -> None:
 def test_one_file_from_two_objects() -> None:
     """Two objects with one file name, or a file where a folder must be, are refused."""
     assert 'more than one object would be written to file "s1"' in refusal(array(entry(), entry(objectName="s1")))
+    history = array(entry(objectVersionHistory="3"), entry(objectName="s2", objectAlias="s1/2"))
+    assert 'more than one object would be written to file "s1/2"' in refusal(history)
+    history = array(entry(objectVersionHistory="3"), entry(objectName="s2", objectAlias="s1"))
+    assert 'objects: "s1" needs a folder where file "s1" would be written' in refusal(history)
+    many = array(*[entry(objectName=f"s{i}", objectVersionHistory="100") for i in range(6)])
+    assert "600 files with all versions, at most 500" in refusal(many)
     nested = array(entry(objectAlias="a"), entry(objectAlias="a/b/c"))
     assert 'objects: "a/b/c" needs a folder where file "a" would be written' in refusal(nested)
 
@@ -149,42 +157,6 @@ def test_any_text(text: str) -> None:
     """No text whatever makes anything but files or a MountError."""
     refusal(text)
     refusal(f"array:\n  - |\n    {text}")
-
-
-@pytest.mark.parametrize(
-    ("fields", "value", "content_type", "backed", "expected"),
-    [
-        ({}, "e+9qBwdjC<q6<P_n", "", False, b"e+9qBwdjC<q6<P_n"),
-        ({}, " ü\n", "text/plain", False, " ü\n".encode()),
-        ({}, "", "", False, b""),
-        ({"objectEncoding": "base64"}, "aGk=\n", "", False, b"hi"),
-        ({"objectEncoding": "hex"}, "6869", "", False, b"hi"),
-        ({}, "-----BEGIN", "application/x-pem-file", True, b"-----BEGIN"),
-        ({"objectFormat": "pfx"}, "TUlJ", "application/x-pkcs12", True, b"TUlJ"),
-        ({"objectFormat": "pfx", "objectEncoding": "base64"}, "TUlJ", "application/x-pkcs12", True, b"MII"),
-    ],
-)
-def test_content(fields: dict[str, str], value: str, content_type: str, *, backed: bool, expected: bytes) -> None:
-    """A file holds exactly the secret's bytes, decoded only where asked."""
-    (file,) = parse_objects(array(entry(**fields)))
-    assert content_of(file, value, content_type=content_type, certificate_backed=backed) == expected
-
-
-@pytest.mark.parametrize(
-    ("fields", "value", "content_type", "backed", "expected"),
-    [
-        ({"objectEncoding": "base64"}, "***", "", False, "the value is not base64"),
-        ({"objectEncoding": "hex"}, "xyz", "", False, "the value is not hex"),
-        ({}, "\udc80", "", False, "the value is not utf-8"),
-        ({}, "x", "text/plain", True, "failed to get certificate. unknown content type 'text/plain'"),
-        ({}, "x", "application/x-pkcs12", True, "set objectFormat: pfx"),
-    ],
-)
-def test_content_refused(fields: dict[str, str], value: str, content_type: str, *, backed: bool, expected: str) -> None:
-    """A value that is not what the class says is refused without showing the value."""
-    (file,) = parse_objects(array(entry(**fields)))
-    with pytest.raises(MountError, match=expected):
-        content_of(file, value, content_type=content_type, certificate_backed=backed)
 
 
 def test_aliases_do_not_multiply_the_work() -> None:

@@ -9,8 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.csi.conftest import attributes
 
+from podidentity.config.redact import SecretText
 from podidentity.csi.errors import MountError
-from podidentity.csi.parameters import parse_mount, vault_name
+from podidentity.csi.parameters import (
+    SERVICE_ACCOUNT_TOKENS,
+    PodIdentity,
+    ServicePrincipal,
+    SignIn,
+    VmIdentity,
+    WorkloadIdentity,
+    parse_mount,
+    vault_name,
+)
 
 PREFIX = "failed to mount objects, error: "
 
@@ -31,6 +41,7 @@ def test_walkthrough() -> None:
     assert (mount.vault, mount.cloud_name, mount.mode) == ("kv-demo", "", 0o644)
     assert mount.tenant_id == "11111111-1111-1111-1111-111111111111"
     assert mount.notices == (
+        'parameter "tenantId" is the older spelling of tenantID',
         'parameter "userAssignedIdentityID" has no effect with usePodIdentity: the binding decides',
     )
 
@@ -49,7 +60,9 @@ def test_true_as_go_spells_it(text: str) -> None:
 
 def test_unknown_parameter_is_noted() -> None:
     """A parameter nobody knows is ignored with a notice; the driver's own are not noted."""
-    notices = parse_mount(attributes(usePodIdentiy="x", userAssignedIdentityID=None), "{}", "420").notices
+    notices = parse_mount(
+        attributes(usePodIdentiy="x", userAssignedIdentityID=None, tenantId=None, tenantID="t"), "{}", "420"
+    ).notices
     assert notices == ('parameter "usePodIdentiy" is not known and ignored',)
 
 
@@ -65,16 +78,80 @@ def test_unknown_parameter_is_noted() -> None:
         ({"keyvaultName": ""}, "keyvaultName is not provided"),
         ({"tenantId": ""}, "tenantId is not provided"),
         (
-            {"usePodIdentity": "false", "useVMManagedIdentity": "1"},
-            "failed to build auth config for mode VMManagedIdentity",
+            {"usePodIdentity": "false", "useAzureTokenProxy": "1"},
+            "failed to build auth config for mode AzureTokenProxy, error: this provider has no token proxy",
         ),
-        ({"usePodIdentity": None}, "failed to build auth config for mode None"),
+        (
+            {"usePodIdentity": None},
+            "failed to build auth config for mode None, error: failed to get credentials, nodePublishSecretRef secret",
+        ),
+        (
+            {"usePodIdentity": None, "clientID": "c"},
+            "failed to build auth config for mode None, error: failed to parse workload identity tokens, the driver",
+        ),
         ({"objects": None}, "objects is not set"),
     ],
 )
 def test_refusals(changes: dict[str, str | None], expected: str) -> None:
     """Each mistake has the original's text, the first one of its order wins."""
     assert refusal(attributes(**changes)).startswith(PREFIX + expected)
+
+
+def tokens(audience: str = "api://AzureADTokenExchange", token: object = "jwt") -> str:
+    """What the driver sends of ServiceAccount tokens."""
+    return json.dumps({audience: {"token": token, "expirationTimestamp": "2026-01-01T00:00:00Z"}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "secrets", "expected"),
+    [
+        ({}, {}, PodIdentity()),
+        ({"clientID": "c"}, {"clientid": "x"}, PodIdentity()),
+        ({"usePodIdentity": "0", "useVMManagedIdentity": "t"}, {}, VmIdentity("ae95a0e4-0000-0000-0000-000000005f1d")),
+        (
+            {"usePodIdentity": "0", "useVMManagedIdentity": "t", "userAssignedIdentityID": None, "clientID": "c"},
+            {},
+            VmIdentity(""),
+        ),
+        (
+            {"usePodIdentity": None, "clientID": "c", SERVICE_ACCOUNT_TOKENS: tokens()},
+            {"clientid": "x", "clientsecret": "y"},
+            WorkloadIdentity("c", SecretText("jwt")),
+        ),
+        ({"usePodIdentity": None}, {"clientID": "x", "ClientSecret": "y"}, ServicePrincipal("x", SecretText("y"))),
+        (
+            {"usePodIdentity": None, "clientID": "c"},
+            {"clientid": "x", "clientsecret": "y"},
+            ServicePrincipal("x", SecretText("y")),
+        ),
+    ],
+)
+def test_ways_to_sign_in(changes: dict[str, str | None], secrets: dict[str, str], expected: SignIn) -> None:
+    """Each mode is told by its parameters; a clientID demands a token only where one is used."""
+    assert parse_mount(attributes(**changes), json.dumps(secrets), "420").sign_in == expected
+
+
+@pytest.mark.parametrize(
+    ("secrets", "expected"),
+    [
+        ({"clientsecret": "y"}, "failed to get credentials, could not find clientid in secrets"),
+        ({"clientid": "x"}, "failed to get credentials, could not find clientsecret in secrets"),
+        ({"clientid": "x", "clientsecret": " "}, "failed to get credentials, could not find clientsecret in secrets"),
+    ],
+)
+def test_secrets_that_lack_a_key(secrets: dict[str, str], expected: str) -> None:
+    """A service principal without id or secret says which key is missing."""
+    text = refusal(attributes(usePodIdentity=None), json.dumps(secrets))
+    assert text == f"{PREFIX}failed to build auth config for mode None, error: {expected}"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", tokens("other"), tokens(token=""), tokens(token=3), "[" * 100_000])
+def test_tokens_that_cannot_be_used(text: str) -> None:
+    """ServiceAccount tokens that are not there say so, and nothing of them is shown."""
+    wrong = refusal(attributes(**{"usePodIdentity": None, "clientID": "c", SERVICE_ACCOUNT_TOKENS: text}))
+    start = "failed to build auth config for mode None, error: failed to parse workload identity tokens, error: "
+    assert wrong.startswith(PREFIX + start)
+    assert "jwt" not in wrong
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"x"', '{"a": 1}', "[" * 100_000, '{"a": {"b": "c"}}'])

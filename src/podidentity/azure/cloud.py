@@ -91,6 +91,15 @@ def cloud_from_file(path: str) -> Cloud:
 
     Raises ConfigError that names the file, the field and the fix.
     """
+    return _from_file(path, resource_manager=True)
+
+
+def vault_cloud_from_file(path: str) -> Cloud:
+    """As ``cloud_from_file``, for who asks Key Vault only: the file may leave out ARM's endpoint."""
+    return _from_file(path, resource_manager=False)
+
+
+def _from_file(path: str, *, resource_manager: bool) -> Cloud:
     try:
         parsed = msgspec.json.decode(Path(path).read_bytes(), type=_EnvironmentFile)
     except OSError as error:
@@ -101,7 +110,7 @@ def cloud_from_file(path: str) -> Cloud:
     suffix = parsed.key_vault_suffix.strip(".") or (urlsplit(vault).hostname or "")
     return Cloud(
         name=parsed.name or STACK,
-        resource_manager=_url(path, "resourceManagerEndpoint", parsed.resource_manager),
+        resource_manager=_url(path, "resourceManagerEndpoint", parsed.resource_manager, required=resource_manager),
         active_directory=_url(path, "activeDirectoryEndpoint", parsed.active_directory),
         key_vault_dns_suffix=suffix,
         key_vault_resource=vault or (f"https://{suffix}" if suffix else ""),

@@ -6,16 +6,20 @@ import asyncio
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from podidentity.aio.signals import until_signal
 from podidentity.azure.cloud import Cloud, cloud_named
+from podidentity.azure.entra import EntraClient
+from podidentity.azure.imds import IMDS_URL, ImdsClient
 from podidentity.azure.keyvault import KeyVaultClient
 from podidentity.config.build import Build
+from podidentity.csi.content import CertificateOptions
 from podidentity.csi.metrics import CsiMetrics
 from podidentity.csi.mount import Mounter, default_vault_url
 from podidentity.csi.nmi import NmiClient
 from podidentity.csi.server import Endpoint, Provider, ask_version, parse_endpoint, serving
+from podidentity.csi.signin import SignIns
 from podidentity.csi.status import health_app, listening, metrics_app
 from podidentity.telemetry.logging import configure_logging, get_logger
 
@@ -25,6 +29,13 @@ if TYPE_CHECKING:
     from podidentity.config.csi import CsiSettings
 
 
+class Client(Protocol):
+    """What has sessions to close."""
+
+    async def close(self) -> None:
+        """Close them."""
+
+
 @dataclass(frozen=True)
 class App:
     """Everything that runs, not running yet."""
@@ -32,8 +43,7 @@ class App:
     settings: CsiSettings
     endpoint: Endpoint
     provider: Provider
-    nmi: NmiClient
-    vault: KeyVaultClient
+    clients: tuple[Client, ...]
     metrics: CsiMetrics
 
 
@@ -51,6 +61,7 @@ def build_app(
     *,
     environ: Mapping[str, str] | None = None,
     vault_url: Callable[[Cloud, str], str] = default_vault_url,
+    imds_url: str = IMDS_URL,
 ) -> App:
     """Put the provider together; nothing listens and nothing is asked. Raises ConfigError."""
     env = os.environ if environ is None else environ
@@ -62,11 +73,20 @@ def build_app(
     metrics = CsiMetrics()
     nmi = NmiClient(settings.nmi_url, user_agent=agent, environ=env)
     vault = KeyVaultClient(user_agent=agent, environ=env)
+    imds, entra = ImdsClient(imds_url, environ=env), EntraClient(environ=env)
     mounter = Mounter(
-        nmi, vault, cloud_name=settings.cloud_name, environ=env, vault_url=vault_url, observe=metrics.vault_request
+        SignIns(nmi, imds, entra),
+        vault,
+        cloud_name=settings.cloud_name,
+        environ=env,
+        certificates=CertificateOptions(
+            order=settings.construct_pem_chain, split=settings.write_cert_and_key_in_separate_files
+        ),
+        vault_url=vault_url,
+        observe=metrics.vault_request,
     )
     provider = Provider(mounter, version=build.version, observe=metrics.grpc_call)
-    return App(settings, parse_endpoint(settings.endpoint), provider, nmi, vault, metrics)
+    return App(settings, parse_endpoint(settings.endpoint), provider, (nmi, vault, imds, entra), metrics)
 
 
 @asynccontextmanager
@@ -74,8 +94,8 @@ async def started(app: App) -> AsyncIterator[Running]:
     """Run the provider while entered; leaving lets running mounts end. Raises ConfigError."""
     settings = app.settings
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(app.nmi.close)
-        stack.push_async_callback(app.vault.close)
+        for client in app.clients:
+            stack.push_async_callback(client.close)
         metrics_port = await stack.enter_async_context(
             listening(metrics_app(app.metrics.render), settings.prometheus_port)
         )

@@ -1,32 +1,34 @@
-"""One mount: a token from nmi, the objects from Key Vault, all files or none."""
+"""One mount: a token, the objects from Key Vault, all files or none."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from podidentity.azure.cloud import Cloud, cloud_from_file, cloud_named
-from podidentity.azure.errors import AuthenticationFailed, AzureError, AzureStatusError, AzureUnavailable
+from podidentity.azure.cloud import Cloud, cloud_named, vault_cloud_from_file
+from podidentity.azure.errors import AzureError
 from podidentity.config.errors import ConfigError
+from podidentity.csi.content import CertificateOptions, Content, certificate_contents, key_contents, secret_contents
 from podidentity.csi.errors import MountError
-from podidentity.csi.objects import WantedFile, content_of, parse_objects
+from podidentity.csi.objects import WantedObject, parse_objects
 from podidentity.csi.parameters import Mount, vault_name, wrapped
+from podidentity.csi.retry import retried
+from podidentity.csi.versions import newest
 from podidentity.telemetry.logging import Logger, get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from podidentity.azure.keyvault import SecretBundle
+    from podidentity.azure.keyvault import CertificateBundle, KeyBundle, ObjectVersion, SecretBundle
     from podidentity.config.redact import SecretText
+    from podidentity.csi.objects import ObjectKind
 
+T = TypeVar("T")
 PARALLEL: Final = 8
-ATTEMPTS: Final = 3
-PAUSE: Final = 0.5
-LONGEST_WAIT: Final = 5.0
-"""Seconds; a vault that wants us to wait longer is left to the kubelet's next try."""
 MAX_RESPONSE: Final = 4 * 1024 * 1024 - 64 * 1024
 """Bytes: the driver takes 4 MiB, what surrounds the files included."""
 MAX_CLOUD_FILE: Final = 64 * 1024
@@ -34,17 +36,63 @@ MAX_CLOUD_FILE: Final = 64 * 1024
 
 
 class Tokens(Protocol):
-    """Gives a pod's token."""
+    """Signs a mount in."""
 
-    async def token(self, resource: str, *, pod_namespace: str, pod_name: str) -> SecretText:
-        """Get the token. Raises MountError."""
+    async def token(self, mount: Mount, cloud: Cloud) -> SecretText:
+        """Get the vault's token. Raises MountError."""
 
 
 class Vault(Protocol):
-    """Gives a secret."""
+    """Gives objects and lists their versions. All raise AzureError."""
 
     async def secret(self, vault_url: str, name: str, version: str, token: str) -> SecretBundle:
-        """Get the secret. Raises AzureError."""
+        """Get a secret."""
+
+    async def key(self, vault_url: str, name: str, version: str, token: str) -> KeyBundle:
+        """Get a key."""
+
+    async def certificate(self, vault_url: str, name: str, version: str, token: str) -> CertificateBundle:
+        """Get a certificate."""
+
+    async def versions(self, vault_url: str, kind: ObjectKind, name: str, token: str) -> tuple[ObjectVersion, ...]:
+        """List an object's versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The vault a mount reads from and the token for it."""
+
+    url: str
+    token: SecretText
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One version of one object to fetch; ``index`` is its place in a history, None without one."""
+
+    wanted: WantedObject
+    version: str
+    index: int | None = None
+
+    @property
+    def path(self) -> str:
+        """The file it becomes."""
+        return self.wanted.path if self.index is None else f"{self.wanted.path}/{self.index}"
+
+    @property
+    def id(self) -> str:
+        """What the driver records its version under."""
+        name = f"{self.wanted.kind}/{self.wanted.name}"
+        return name if self.index is None else f"{name}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """The files of one fetched version of an object."""
+
+    files: tuple[Content, ...]
+    notice: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +104,19 @@ class MountedFile:
     contents: bytes = field(repr=False)
     id: str
     version: str
+
+
+def recorded_versions(files: Sequence[MountedFile]) -> dict[str, str]:
+    """The version of each object, as the driver keeps it: one entry an object, however many files it became.
+
+    An object mounted in several versions has an entry for each, told apart by the file.
+    """
+    found: dict[str, str] = {}
+    for file in files:
+        known = found.setdefault(file.id, file.version)
+        if known != file.version:
+            found[f"{file.id}:{file.path}"] = file.version
+    return found
 
 
 def default_vault_url(cloud: Cloud, name: str) -> str:
@@ -86,6 +147,7 @@ class Mounter:
         *,
         cloud_name: str,
         environ: Mapping[str, str],
+        certificates: CertificateOptions | None = None,
         vault_url: Callable[[Cloud, str], str] = default_vault_url,
         observe: Callable[[str, float, str], None] | None = None,
         log: Logger | None = None,
@@ -94,6 +156,7 @@ class Mounter:
         self._vault = vault
         self._cloud_name = cloud_name
         self._environ = environ
+        self._certificates = certificates or CertificateOptions()
         self._vault_url = vault_url
         self._observe = observe
         self._log = log if log is not None else get_logger()
@@ -108,10 +171,8 @@ class Mounter:
             # YAML in pure Python is slow enough for a large class to hold up other mounts.
             wanted = await asyncio.to_thread(parse_objects, mount.objects)
             url = self._vault_url(cloud, vault_name(mount.vault))
-            token = await self._tokens.token(
-                cloud.key_vault_resource, pod_namespace=mount.pod_namespace, pod_name=mount.pod_name
-            )
-            files = await self._fetch_all(url, token, wanted, mount.mode)
+            source = Source(url, await self._tokens.token(mount, cloud))
+            files = await self._fetch_all(source, wanted, mount.mode, log)
         except MountError as error:
             log.warning("mount failed", error=str(error))
             raise wrapped(error) from error
@@ -123,75 +184,89 @@ class Mounter:
         try:
             if mount.cloud_file and name.casefold() == "azurestackcloud":
                 check_small_file(mount.cloud_file)
-                return cloud_from_file(mount.cloud_file)
+                return vault_cloud_from_file(mount.cloud_file)
             return cloud_named(name, self._environ)
         except ConfigError as error:
             raise MountError(f"cloudName {name[:80]} is not valid: {error}") from error
 
     async def _fetch_all(
-        self, url: str, token: SecretText, wanted: Sequence[WantedFile], mode: int
+        self, source: Source, wanted: Sequence[WantedObject], mode: int, log: Logger
     ) -> tuple[MountedFile, ...]:
         limit = asyncio.Semaphore(PARALLEL)
 
-        async def one(file: WantedFile) -> MountedFile | str:
+        async def jobs_of(one: WantedObject) -> list[Job]:
             async with limit:
-                try:
-                    return await self._fetch(url, token, file, mode)
-                except (AzureError, MountError) as error:
-                    return f"failed to get {file.title}: {error}"
+                return await self._jobs(source, one)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(file)) for file in wanted]
-        results = [task.result() for task in tasks]
-        failures = [result for result in results if isinstance(result, str)]
-        if failures:
-            more = f"; and {len(failures) - PARALLEL} more" if len(failures) > PARALLEL else ""
-            raise MountError("; ".join(failures[:PARALLEL]) + more)
-        files = tuple(result for result in results if isinstance(result, MountedFile))
-        size = sum(len(file.contents) + len(file.path.encode()) + len(file.id) + 128 for file in files)
-        if size > MAX_RESPONSE:
-            raise MountError(f"the objects are {size} bytes together; the driver takes at most 4 MiB a volume")
-        return files
+        async def files_of(job: Job) -> list[MountedFile]:
+            async with limit:
+                contents = await self._contents(source, job)
+            if contents.notice:
+                log.warning(contents.notice)
+            given = mode if job.wanted.mode is None else job.wanted.mode
+            return [
+                MountedFile(f"{job.path}{one.suffix}", given, one.data, job.id, contents.version)
+                for one in contents.files
+            ]
 
-    async def _fetch(self, url: str, token: SecretText, file: WantedFile, mode: int) -> MountedFile:
-        bundle = await self._secret(url, token, file)
-        contents = content_of(file, bundle.value, content_type=bundle.content_type, certificate_backed=bool(bundle.kid))
-        return MountedFile(
-            path=file.path,
-            mode=mode if file.mode is None else file.mode,
-            contents=contents,
-            id=f"secret/{file.name}",
-            version=bundle.version,
+        jobs = await _all_or_none([(one, jobs_of(one)) for one in wanted])
+        files = await _all_or_none([(job.wanted, files_of(job)) for job in jobs])
+        _check_together(files)
+        return tuple(files)
+
+    async def _jobs(self, source: Source, wanted: WantedObject) -> list[Job]:
+        """What to fetch of an object: for a history, its versions are looked up first."""
+        if wanted.history == 1:
+            return [Job(wanted, wanted.version)]
+        listed = await self._ask(
+            wanted.kind,
+            lambda: self._vault.versions(source.url, wanted.kind, wanted.name, source.token.reveal()),
         )
+        return [Job(wanted, one, index) for index, one in enumerate(newest(listed, wanted.history, wanted.version))]
 
-    async def _secret(self, url: str, token: SecretText, file: WantedFile) -> SecretBundle:
-        loop = asyncio.get_running_loop()
-        attempt = 1
-        while True:
-            start = loop.time()
-            failure: AzureError | None = None
-            try:
-                return await self._vault.secret(url, file.name, file.version, token.reveal())
-            except AzureError as error:
-                failure = error
-                wait = PAUSE * attempt if error.retry_after is None else error.retry_after
-                if attempt >= ATTEMPTS or wait > LONGEST_WAIT or not _transient(error):
-                    raise
-            finally:
-                if self._observe is not None:
-                    self._observe("secret", loop.time() - start, _word(failure))
-            attempt += 1
-            await asyncio.sleep(wait)
+    async def _contents(self, source: Source, job: Job) -> Versioned:
+        wanted = job.wanted
+        where = (source.url, wanted.name, job.version, source.token.reveal())
+        if wanted.kind == "secret":
+            secret = await self._ask("secret", lambda: self._vault.secret(*where))
+            made, version = secret_contents(wanted, secret, self._certificates), secret.version
+        elif wanted.kind == "key":
+            key = await self._ask("key", lambda: self._vault.key(*where))
+            made, version = key_contents(key), key.version
+        else:
+            certificate = await self._ask("cert", lambda: self._vault.certificate(*where))
+            made, version = certificate_contents(certificate), certificate.version
+        return Versioned(made.files, made.notice, version)
 
-
-def _transient(error: AzureError) -> bool:
-    if isinstance(error, AzureStatusError):
-        return error.status in {408, 429, 500, 502, 503, 504} and not isinstance(error, AuthenticationFailed)
-    return isinstance(error, AzureUnavailable)
+    async def _ask(self, kind: ObjectKind, call: Callable[[], Awaitable[T]]) -> T:
+        observe = self._observe
+        return await retried(call, None if observe is None else lambda seconds, word: observe(kind, seconds, word))
 
 
-def _word(failure: AzureError | None) -> str:
-    """Return the failure as one of a few words: a metric's label must not grow with what users write."""
-    if failure is None:
-        return ""
-    return str(failure.status) if isinstance(failure, AzureStatusError) else "unavailable"
+async def _all_or_none(work: Sequence[tuple[WantedObject, Awaitable[list[T]]]]) -> list[T]:
+    """All results in order. Raises MountError that names every object that failed."""
+
+    async def one(wanted: WantedObject, result: Awaitable[list[T]]) -> list[T] | str:
+        try:
+            return await result
+        except (AzureError, MountError) as error:
+            return f"failed to get {wanted.title}: {error}"
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(wanted, result)) for wanted, result in work]
+    results = [task.result() for task in tasks]
+    failures = [result for result in results if isinstance(result, str)]
+    if failures:
+        more = f"; and {len(failures) - PARALLEL} more" if len(failures) > PARALLEL else ""
+        raise MountError("; ".join(failures[:PARALLEL]) + more)
+    return [item for result in results if not isinstance(result, str) for item in result]
+
+
+def _check_together(files: Sequence[MountedFile]) -> None:
+    """What only all files together can break. Raises MountError."""
+    twice = [path for path, count in Counter(file.path for file in files).items() if count > 1]
+    if twice:
+        raise MountError(f'objects: more than one object would be written to file "{twice[0]}"')
+    size = sum(len(file.contents) + len(file.path.encode()) + len(file.id) + 128 for file in files)
+    if size > MAX_RESPONSE:
+        raise MountError(f"the objects are {size} bytes together; the driver takes at most 4 MiB a volume")

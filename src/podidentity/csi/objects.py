@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -18,6 +17,8 @@ MAX_TEXT: Final = 128 * 1024
 MAX_OBJECTS: Final = 500
 MAX_ENTRIES_TEXT: Final = 2 * MAX_TEXT
 """Characters of all entries together: a YAML alias repeats a text at the cost of two characters."""
+MAX_HISTORY: Final = 100
+"""Versions of one object: they share the 4 MiB of a volume."""
 MAX_SHOWN: Final = 10
 FIELDS: Final = (
     "objectName",
@@ -36,27 +37,39 @@ _HISTORY: Final = re.compile(r"-?[0-9]{1,9}")
 _MAX_COMPONENT: Final = 255
 _MAX_PATH: Final = 4096
 
+ObjectKind = Literal["secret", "key", "cert"]
+KINDS: Final[Mapping[str, ObjectKind]] = {"secret": "secret", "key": "key", "cert": "cert"}
 Encoding = Literal["", "utf-8", "hex", "base64"]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedFile:
-    """One secret and the file it becomes. ``version`` is empty for the latest, ``mode`` None for the mount's."""
+class WantedObject:
+    """One object and the file it becomes. ``version`` is empty for the latest, ``mode`` None for the mount's.
+
+    ``history`` above 1: that many versions, newest first, each a file in the folder ``path``.
+    """
 
     name: str
     version: str
     path: str
+    kind: ObjectKind = "secret"
     pfx: bool = False
     encoding: Encoding = ""
     mode: int | None = None
+    history: int = 1
 
     @property
     def title(self) -> str:
         """The object as messages name it."""
-        return f"objectType:secret, objectName:{self.name}, objectVersion:{self.version}"
+        return f"objectType:{self.kind}, objectName:{self.name}, objectVersion:{self.version}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files it becomes, those that some certificates bring beside them apart."""
+        return tuple(f"{self.path}/{index}" for index in range(self.history)) if self.history > 1 else (self.path,)
 
 
-def parse_objects(text: str) -> tuple[WantedFile, ...]:
+def parse_objects(text: str) -> tuple[WantedObject, ...]:
     """Read the parameter: a YAML ``array`` of YAML texts, scalars as written.
 
     Raises MountError that lists every mistake with its index, object and field.
@@ -64,36 +77,22 @@ def parse_objects(text: str) -> tuple[WantedFile, ...]:
     if len(text) > MAX_TEXT:
         raise MountError(f"failed to yaml unmarshal objects, error: longer than {MAX_TEXT} characters")
     entries = _entries(text)
-    files: list[WantedFile] = []
+    files: list[WantedObject] = []
     mistakes: list[str] = []
     for index, entry in enumerate(entries):
         found, wrong = _entry(index, entry)
         mistakes += wrong
         if found is not None:
             files.append(found)
-    twice = [path for path, count in Counter(file.path for file in files).items() if count > 1]
+    twice = [path for path, count in Counter(path for file in files for path in file.paths).items() if count > 1]
     mistakes += [f'objects: more than one object would be written to file "{path}"' for path in twice]
     mistakes += _nested(files)
+    if (total := sum(file.history for file in files)) > MAX_OBJECTS:
+        mistakes.append(f"objects: {total} files with all versions, at most {MAX_OBJECTS}")
     if mistakes:
         more = f"; and {len(mistakes) - MAX_SHOWN} more" if len(mistakes) > MAX_SHOWN else ""
         raise MountError("; ".join(mistakes[:MAX_SHOWN]) + more)
     return tuple(files)
-
-
-def content_of(file: WantedFile, value: str, *, content_type: str, certificate_backed: bool) -> bytes:
-    """Return the file's bytes: the secret's value, decoded as asked; nothing trimmed or added. Raises MountError."""
-    if certificate_backed and content_type != "application/x-pem-file" and not file.pfx:
-        if content_type != "application/x-pkcs12":
-            raise MountError(f"failed to get certificate. unknown content type '{content_type[:80]}'")
-        raise MountError("a PKCS#12 certificate can be mounted as it is only for now; set objectFormat: pfx")
-    try:
-        if file.encoding == "base64":
-            return base64.b64decode("".join(value.split()), validate=True)
-        if file.encoding == "hex":
-            return bytes.fromhex(value.strip())
-        return value.encode()
-    except (binascii.Error, ValueError) as error:
-        raise MountError(f"the value is not {file.encoding or 'utf-8'}") from error
 
 
 def _entries(text: str) -> list[object]:
@@ -122,7 +121,7 @@ def _yaml(text: str, prefix: str) -> object:
     return parsed
 
 
-def _entry(index: int, entry: object) -> tuple[WantedFile | None, list[str]]:
+def _entry(index: int, entry: object) -> tuple[WantedObject | None, list[str]]:
     where = f"unmarshal failed for keyVaultObjects at index {index}"
     if not isinstance(entry, str):
         return None, [f'{where}, error: the entry is not a text; write "- |" before it']
@@ -146,7 +145,7 @@ def _entry(index: int, entry: object) -> tuple[WantedFile | None, list[str]]:
     return _file(texts)
 
 
-def _file(texts: dict[str, str]) -> tuple[WantedFile | None, list[str]]:
+def _file(texts: dict[str, str]) -> tuple[WantedObject | None, list[str]]:
     name, version, kind = (texts.get(field, "") for field in ("objectName", "objectVersion", "objectType"))
     path = texts.get("objectAlias", "") or name
     rules = [
@@ -160,13 +159,15 @@ def _file(texts: dict[str, str]) -> tuple[WantedFile | None, list[str]]:
         return None, [f"{title}: {rule}" for rule in rules]
     encoding = texts.get("objectEncoding", "").lower()
     permission = texts.get("filePermission", "")
-    return WantedFile(
+    return WantedObject(
+        kind=KINDS[kind],
         name=name,
         version="" if version.lower() == "latest" else version,
         path=path,
         pfx=texts.get("objectFormat", "").lower() == "pfx",
         encoding="base64" if encoding == "base64" else "hex" if encoding == "hex" else "",
         mode=int(permission.removeprefix("0o"), 8) if permission else None,
+        history=max(int(texts.get("objectVersionHistory") or 1), 1),
     ), []
 
 
@@ -181,10 +182,8 @@ def _type_rules(kind: str, texts: dict[str, str]) -> list[str]:
         rules.append("objectEncoding only supported for objectType: secret")
     elif encoding and encoding.lower() not in {"hex", "base64", "utf-8"}:
         rules.append(f"invalid objectEncoding: {encoding[:80]}, should be hex, base64 or utf-8")
-    if kind not in {"secret", "key", "cert"}:
+    if kind not in KINDS:
         rules.append("Invalid vaultObjectTypes. Should be secret, key, or cert")
-    elif kind != "secret":
-        rules.append(f"objectType {kind} is not supported yet, only secret")
     return rules
 
 
@@ -221,18 +220,18 @@ def _number_rules(texts: dict[str, str]) -> list[str]:
         rules.append(f"invalid filePermission: {permission[:80]}, should be octal such as 0644")
     if history and not _HISTORY.fullmatch(history):
         rules.append(f"invalid objectVersionHistory: {history[:80]}, should be a whole number")
-    elif history and int(history) > 1:
-        rules.append("objectVersionHistory is not supported yet: one version a file")
+    elif history and int(history) > MAX_HISTORY:
+        rules.append(f"objectVersionHistory: {history}, should be at most {MAX_HISTORY}")
     return rules
 
 
-def _nested(files: list[WantedFile]) -> list[str]:
+def _nested(files: list[WantedObject]) -> list[str]:
     """Find files that would have to be folders of others."""
-    paths = {file.path for file in files}
+    paths = {path for file in files for path in file.paths}
     return [
         f'objects: "{file.path}" needs a folder where file "{parent}" would be written'
         for file in files
-        for parent in _parents(file.path)
+        for parent in _parents(file.paths[0])
         if parent in paths
     ]
 

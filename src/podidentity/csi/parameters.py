@@ -7,11 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from podidentity.config.redact import SecretText
 from podidentity.csi.errors import MountError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SERVICE_ACCOUNT_TOKENS: Final = "csi.storage.k8s.io/serviceAccount.tokens"
+WORKLOAD_AUDIENCE: Final = "api://AzureADTokenExchange"
 POD_NAME: Final = "csi.storage.k8s.io/pod.name"
 POD_NAMESPACE: Final = "csi.storage.k8s.io/pod.namespace"
 MODES: Final = ("usePodIdentity", "useVMManagedIdentity", "useAzureTokenProxy")
@@ -38,6 +41,37 @@ _VAULT_LENGTH: Final = range(3, 25)
 _MAX_MODE: Final = 0o7777
 
 
+@dataclass(frozen=True, slots=True)
+class PodIdentity:
+    """The identity bound to the pod, through nmi."""
+
+
+@dataclass(frozen=True, slots=True)
+class VmIdentity:
+    """An identity of the node itself, from its metadata service; the system-assigned one without a client id."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadIdentity:
+    """An application that trusts the pod's ServiceAccount, whose token is exchanged at Entra ID."""
+
+    client_id: str
+    assertion: SecretText
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePrincipal:
+    """An application with a client secret, from the Secret that the volume names."""
+
+    client_id: str
+    secret: SecretText
+
+
+SignIn = PodIdentity | VmIdentity | WorkloadIdentity | ServicePrincipal
+
+
 @dataclass(frozen=True)
 class Mount:
     """One mount, checked. ``cloud_name`` is empty for the provider's own; ``mode`` is the files' default mode.
@@ -53,16 +87,17 @@ class Mount:
     cloud_file: str
     objects: str
     mode: int
+    sign_in: SignIn = PodIdentity()
     notices: tuple[str, ...] = ()
 
 
 def parse_mount(attributes: str, secrets: str, permission: str) -> Mount:
     """Read a MountRequest's three JSON texts. Raises MountError with the original's texts, the first that applies."""
     values = _texts(attributes, "attributes")
-    _texts(secrets, "secrets")
+    held = _texts(secrets, "secrets")
     mode = _mode(permission)
     try:
-        return _mount(values, mode)
+        return _mount(values, held, mode)
     except MountError as error:
         raise wrapped(error) from error
 
@@ -81,7 +116,7 @@ def vault_name(name: str) -> str:
     return name
 
 
-def _mount(values: Mapping[str, str], mode: int) -> Mount:
+def _mount(values: Mapping[str, str], secrets: Mapping[str, str], mode: int) -> Mount:
     pod_name = _required(values, POD_NAME, "pod name is not provided")
     pod_namespace = _required(values, POD_NAMESPACE, "pod namespace is not provided")
     chosen = [name for name in MODES if _flag(values, name)]
@@ -91,13 +126,7 @@ def _mount(values: Mapping[str, str], mode: int) -> Mount:
     tenant = values.get("tenantID") or values.get("tenantId") or ""
     if not tenant:
         raise MountError("tenantId is not provided")
-    if chosen != ["usePodIdentity"]:
-        mode_name = {"useVMManagedIdentity": "VMManagedIdentity", "useAzureTokenProxy": "AzureTokenProxy"}
-        named = mode_name[chosen[0]] if chosen else "None"
-        raise MountError(
-            f"failed to build auth config for mode {named}, error: this provider signs in as the pod's identity only; "
-            'set usePodIdentity: "true"'
-        )
+    sign_in = _sign_in(chosen[0] if chosen else "", values, secrets)
     objects = _required(values, "objects", "objects is not set")
     return Mount(
         pod_name=pod_name,
@@ -108,15 +137,65 @@ def _mount(values: Mapping[str, str], mode: int) -> Mount:
         cloud_file=values.get("cloudEnvFileName", ""),
         objects=objects,
         mode=mode,
-        notices=tuple(_notices(values)),
+        sign_in=sign_in,
+        notices=tuple(_notices(values, sign_in)),
     )
 
 
-def _notices(values: Mapping[str, str]) -> list[str]:
+def _sign_in(chosen: str, values: Mapping[str, str], secrets: Mapping[str, str]) -> SignIn:
+    """Who asks the vault. A token for ``clientID`` is looked at only where it is used."""
+    if chosen == "usePodIdentity":
+        return PodIdentity()
+    if chosen == "useVMManagedIdentity":
+        return VmIdentity(values.get("userAssignedIdentityID", ""))
+    if chosen:
+        raise MountError(
+            "failed to build auth config for mode AzureTokenProxy, error: this provider has no token proxy; use "
+            'usePodIdentity: "true", or clientID for workload identity'
+        )
+    prefix = "failed to build auth config for mode None, error: "
+    client = values.get("clientID", "")
+    if client and (tokens := values.get(SERVICE_ACCOUNT_TOKENS, "")):
+        return WorkloadIdentity(client, SecretText(_assertion(tokens, prefix)))
+    if client and not secrets:
+        raise MountError(
+            f"{prefix}failed to parse workload identity tokens, the driver sent none; add audience {WORKLOAD_AUDIENCE} "
+            "to tokenRequests of CSIDriver secrets-store.csi.k8s.io"
+        )
+    if not secrets:
+        raise MountError(
+            f"{prefix}failed to get credentials, nodePublishSecretRef secret is not set; name a Secret there, or set "
+            'usePodIdentity: "true"'
+        )
+    named = {name.lower(): value for name, value in secrets.items()}
+    for key in ("clientid", "clientsecret"):
+        if not named.get(key):
+            raise MountError(f"{prefix}failed to get credentials, could not find {key} in secrets")
+    return ServicePrincipal(named["clientid"], SecretText(named["clientsecret"]))
+
+
+def _assertion(tokens: str, prefix: str) -> str:
+    wrong = f"{prefix}failed to parse workload identity tokens, error: "
+    try:
+        parsed = json.loads(tokens)
+    except (ValueError, RecursionError):
+        raise MountError(f"{wrong}not JSON") from None  # the text holds tokens: nothing of it is shown
+    found = parsed.get(WORKLOAD_AUDIENCE) if isinstance(parsed, dict) else None
+    token = found.get("token") if isinstance(found, dict) else None
+    if not isinstance(token, str) or not token:
+        raise MountError(f"{wrong}no token for audience {WORKLOAD_AUDIENCE}; add it to tokenRequests of the CSIDriver")
+    return token
+
+
+def _notices(values: Mapping[str, str], sign_in: SignIn) -> list[str]:
     unknown = sorted(name for name in values if name not in KNOWN and "/" not in name)
     notices = [f'parameter "{name[:80]}" is not known and ignored' for name in unknown]
-    idle = [name for name in ("userAssignedIdentityID", "clientID") if values.get(name)]
-    return notices + [f'parameter "{name}" has no effect with usePodIdentity: the binding decides' for name in idle]
+    if values.get("tenantId") and not values.get("tenantID"):
+        notices.append('parameter "tenantId" is the older spelling of tenantID')
+    if isinstance(sign_in, PodIdentity):
+        idle = [name for name in ("userAssignedIdentityID", "clientID") if values.get(name)]
+        notices += [f'parameter "{name}" has no effect with usePodIdentity: the binding decides' for name in idle]
+    return notices
 
 
 def _texts(text: str, what: str) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -15,6 +16,7 @@ import grpc.aio
 
 from podidentity.config.errors import ConfigError
 from podidentity.csi.errors import MountError
+from podidentity.csi.mount import recorded_versions
 from podidentity.csi.parameters import parse_mount
 from podidentity.csi.proto import health_pb2, provider_pb2
 
@@ -29,6 +31,8 @@ HEALTH_SERVICE: Final = "grpc.health.v1.Health"
 RUNTIME_NAME: Final = "secrets-store-csi-driver-provider-azure"
 MAX_MESSAGE: Final = 2000
 """Characters of an error: gRPC carries it in a header of at most 8 KiB."""
+MARGIN: Final = 1.0
+"""Seconds before the caller's deadline at which a mount gives up and says so."""
 GRACE: Final = 5.0
 """Seconds running mounts get when the server stops."""
 
@@ -77,16 +81,23 @@ class Provider:
         code = "Canceled"
         try:
             wanted = parse_mount(request.attributes, request.secrets, request.permission)
-            files = await self._mounter.mount(wanted)
+            async with asyncio.timeout(deadline(context.time_remaining())):
+                files = await self._mounter.mount(wanted)
             code = "OK"
         except MountError as error:
             code = "Unknown"
             await context.abort(grpc.StatusCode.UNKNOWN, str(error)[:MAX_MESSAGE])
+        except TimeoutError:
+            code = "DeadlineExceeded"
+            text = "failed to mount objects, error: the driver's deadline came before nmi and Key Vault had answered"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, text)
         finally:
             if self._observe is not None:
                 self._observe(f"/{SERVICE}/Mount", time.monotonic() - start, code)
         return provider_pb2.MountResponse(
-            object_version=[provider_pb2.ObjectVersion(id=file.id, version=file.version) for file in files],
+            object_version=[
+                provider_pb2.ObjectVersion(id=id_, version=version) for id_, version in recorded_versions(files).items()
+            ],
             files=[provider_pb2.File(path=file.path, mode=file.mode, contents=file.contents) for file in files],
         )
 
@@ -95,6 +106,11 @@ class Provider:
     ) -> health_pb2.HealthCheckResponse:
         """Answer the standard health check."""
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+
+
+def deadline(remaining: float | None) -> float | None:
+    """Seconds a mount may take so that its answer still arrives; ``remaining`` is what the caller waits, if it says."""
+    return None if remaining is None else max(remaining - MARGIN, remaining / 2)
 
 
 def build_server(provider: Provider) -> grpc.aio.Server:
