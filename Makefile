@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets check bench faults lock clean
+.PHONY: help demo test kube-assets check bench faults manifests lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ bench: $(DEV_ENV)/ok ## prints the benchmark tables
 faults: $(DEV_ENV)/ok ## the long fault tables
 	@sh tools/system-tools '$(DEV_ENV)'
 	@$(DEV_ENV)/bin/python -m pytest -m "e2e" --timeout 900 $(TEST_ARGS)
+
+manifests: ## writes the variants of deploy/deployment-rbac.yaml anew, after a change of it
+	@$(PYTHON) tools/manifest_variants.py
 
 lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab pyproject.toml -o requirements.lock

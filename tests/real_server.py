@@ -43,10 +43,14 @@ def kubernetes_programs(*names: str) -> Programs:
 
 @dataclass
 class RealServer:
-    """A control plane below ``folder``; it runs between ``start`` and ``stop``, and keeps its objects in between."""
+    """A control plane below ``folder``; it runs between ``start`` and ``stop``, and keeps its objects in between.
+
+    ``apiserver_args`` come after the lab's own, for what a test wants on top, such as an audit log.
+    """
 
     folder: Path
     programs: Programs
+    apiserver_args: tuple[str, ...] = ()
     plane: ControlPlane = field(init=False)
     _running: dict[str, subprocess.Popen[bytes]] = field(init=False, default_factory=dict)
 
@@ -106,7 +110,8 @@ class RealServer:
     def start(self) -> None:
         """Start what does not run yet; returns once the API is ready."""
         self._start("etcd", self.plane.etcd(self.programs.require("etcd")))
-        self._start("kube-apiserver", self.plane.apiserver(self.programs.require("kube-apiserver")))
+        apiserver = self.plane.apiserver(self.programs.require("kube-apiserver"))
+        self._start("kube-apiserver", (*apiserver, *self.apiserver_args))
         self._until_ready()
         program = self.programs.require("kube-controller-manager")
         self._start(
@@ -185,10 +190,10 @@ def run_kubectl(
 
 
 @contextlib.contextmanager
-def running_control_plane(folder: Path) -> Iterator[RealServer]:
+def running_control_plane(folder: Path, *apiserver_args: str) -> Iterator[RealServer]:
     """A started control plane of one's own; skips where its programs are missing."""
     found = kubernetes_programs("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-    server = RealServer(folder, found)
+    server = RealServer(folder, found, apiserver_args)
     try:
         server.start()
         yield server
