@@ -180,13 +180,18 @@ def run_kubectl(
     found: Programs, kubeconfig: Path, cache: Path, *words: str, **more: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run the real kubectl against a cluster; ``more`` goes to subprocess.run. Its answer is not checked."""
-    quiet = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    environ = {**quiet, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(cache)}
+    environ = kubectl_environ(kubeconfig, cache)
     return subprocess.run(
         [str(found.require("kubectl")), *words],
         check=False,
         **{"env": environ, "capture_output": True, "text": True, "timeout": 60, **more},
     )
+
+
+def kubectl_environ(kubeconfig: Path, cache: Path) -> dict[str, str]:
+    """The environment kubectl runs in: this process's, with its own cluster and cache, and no proxy."""
+    quiet = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    return {**quiet, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(cache)}
 
 
 @contextlib.contextmanager

@@ -234,4 +234,4 @@ async def test_waiting_and_deleting(kubectl: Kubectl) -> None:
     assert "SchedulingDisabled" in await kubectl("get", "node", "node1")
     assert "uncordoned" in await kubectl("uncordon", "node1")
     assert "tainted" in await kubectl("taint", "node", "node1", "k=v:NoSchedule")
-    await kubectl("create", "deployment", "x", "--image=x", fails=True)
+    assert "--api-server=real" in await kubectl("create", "job", "x", "--image=x", fails=True)

@@ -125,12 +125,12 @@ A, B = {"name": "a", "image": "1", "env": [{"name": "X", "value": "1"}]}, {"name
 
 
 def test_lists_merge_by_key() -> None:
-    """Containers merge by name, their env by name, ports by containerPort; others stay."""
+    """Containers merge by name, their env by name, ports by containerPort; others stay, behind what is new."""
     patch = pod({"name": "a", "image": "2", "env": [{"name": "Y", "value": "2"}]})
     found = merge("Pod", pod(A, B), patch)
     assert names(found) == ["a", "b"]
     assert found["spec"]["containers"][0]["image"] == "2"
-    assert [item["name"] for item in found["spec"]["containers"][0]["env"]] == ["X", "Y"]
+    assert [item["name"] for item in found["spec"]["containers"][0]["env"]] == ["Y", "X"]
 
 
 def test_order_and_delete_directives() -> None:
@@ -159,10 +159,10 @@ def test_atomic_lists_are_replaced() -> None:
 
 
 def test_values_merge_as_sets() -> None:
-    """Finalizers are added, and removed by $deleteFromPrimitiveList."""
+    """Finalizers are added in front, and removed by $deleteFromPrimitiveList."""
     old = {"metadata": {"finalizers": ["a", "b"]}}
     patch = {"metadata": {"finalizers": ["c"], "$deleteFromPrimitiveList/finalizers": ["a"]}}
-    assert merge("Pod", old, patch)["metadata"]["finalizers"] == ["b", "c"]
+    assert merge("Pod", old, patch)["metadata"]["finalizers"] == ["c", "b"]
 
 
 def test_retain_keys() -> None:

@@ -59,13 +59,13 @@ def test_token_request() -> None:
 
 def test_unknown_kinds_and_fields_are_refused_by_name() -> None:
     """Nothing is silently lost."""
-    with pytest.raises(StatusError, match=r"kind Deployment is not part of .*--api-server=real"):
-        decode_object(envelope("apps/v1", "Deployment", b""))
+    with pytest.raises(StatusError, match=r"kind Job is not part of .*--api-server=real"):
+        decode_object(envelope("batch/v1", "Job", b""))
     with pytest.raises(StatusError, match="field 99"):
         decode_object(envelope("v1", "ConfigMap", part(99, "x")))
 
 
-@given(st.binary(max_size=64), st.sampled_from(["Secret", "ConfigMap", "TokenRequest", "DeleteOptions"]))
+@given(st.binary(max_size=64), st.sampled_from(["Secret", "Deployment", "Service", "TokenRequest", "DeleteOptions"]))
 def test_any_bytes_are_decoded_or_refused(raw: bytes, kind: str) -> None:
     """Malformed bodies are a StatusError, never another exception."""
     for body in (raw, MAGIC + raw, envelope("v1", kind, raw)):

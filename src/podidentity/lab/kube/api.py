@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from podidentity.lab.kube import bootstrap, documents
+from podidentity.lab.kube import absent, bootstrap, documents
 from podidentity.lab.kube.admission import Admission
 from podidentity.lab.kube.config import ApiConfig, throwaway_signing_key
 from podidentity.lab.kube.disk import Disk
@@ -29,7 +29,6 @@ from podidentity.lab.kube.users import Authenticator, TokenSigner
 
 _FIELDS: Mapping[str, Mapping[str, str]] = {kind.resource: kind.fields for kind in BUILT_IN}
 _LOG = logging.getLogger(__name__)
-_TOO_MANY = 429
 MAX_BODY = 3 * 1024 * 1024
 """Bytes of a request's body, as on the real server."""
 
@@ -92,7 +91,9 @@ class Api:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
-        user = self._authenticator.who(certificate, request.headers.get("Authorization", ""))
+        tls = transport.get_extra_info("ssl_object") if transport and certificate else None
+        der = tls.getpeercert(binary_form=True) if tls else b""
+        user = self._authenticator.who(certificate, der, request.headers.get("Authorization", ""))
         user = impersonated(user, request.headers, self._authorizer)
         query = request.query
         target = parse(request.method, request.path, query)
@@ -103,14 +104,16 @@ class Api:
         self._authorizer.demand(user, target.attributes(query))
         kind = self.catalogue.find(target.group, target.version, target.plural)
         if kind is None:
+            if error := absent.refusal(target.group, target.plural):
+                raise error
             return web.Response(text="404 page not found\n", status=404)
         _check_shape(kind, target)
         return await self._resources.answer(request, user, kind, target)
 
 
 def _failure(error: StatusError) -> web.Response:
-    headers = {"Retry-After": "1"} if error.code == _TOO_MANY else {}
-    return web.Response(body=encode(error.status()), status=error.code, content_type=documents.JSON, headers=headers)
+    body = encode(error.status())
+    return web.Response(body=body, status=error.code, content_type=documents.JSON, headers=error.headers)
 
 
 def _check_shape(kind: Kind, target: Target) -> None:

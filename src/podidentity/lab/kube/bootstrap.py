@@ -19,8 +19,8 @@ def objects() -> Iterator[tuple[str, str, str, Obj]]:
         yield "", "namespaces", "", {"metadata": {"name": name}}
     for name, rules in _ROLES.items():
         yield _RBAC, "clusterroles", "", {"metadata": _meta(name), "rules": rules}
-    for name, (kind, subject) in _BINDINGS.items():
-        yield _RBAC, "clusterrolebindings", "", _binding(name, kind, subject)
+    for name, (kind, *subjects) in _BINDINGS.items():
+        yield _RBAC, "clusterrolebindings", "", _binding(name, kind, subjects)
     spec = {
         "clusterIP": "10.0.0.1",
         "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 443}],
@@ -45,11 +45,11 @@ def _urls(*urls: str) -> Obj:
     return {"nonResourceURLs": list(urls), "verbs": ["get"]}
 
 
-def _binding(name: str, kind: str, subject: str) -> Obj:
+def _binding(name: str, kind: str, subjects: Sequence[str]) -> Obj:
     return {
         "metadata": _meta(name),
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": _RBAC, "kind": kind, "name": subject}],
+        "subjects": [{"apiGroup": _RBAC, "kind": kind, "name": subject} for subject in subjects],
     }
 
 
@@ -119,11 +119,11 @@ _ROLES: Final[dict[str, list[Obj]]] = {
     ],
 }
 
-_BINDINGS: Final[dict[str, tuple[str, str]]] = {
+_BINDINGS: Final[dict[str, tuple[str, ...]]] = {
     "cluster-admin": ("Group", "system:masters"),
     "system:basic-user": ("Group", "system:authenticated"),
     "system:discovery": ("Group", "system:authenticated"),
-    "system:public-info-viewer": ("Group", "system:unauthenticated"),
+    "system:public-info-viewer": ("Group", "system:authenticated", "system:unauthenticated"),
     "system:node": ("Group", "system:nodes"),
     "system:kube-scheduler": ("User", "system:kube-scheduler"),
     "system:kube-controller-manager": ("User", "system:kube-controller-manager"),

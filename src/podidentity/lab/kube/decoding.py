@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
-from podidentity.lab.kube.objects import Obj
+from podidentity.lab.kube.objects import Obj, json_name
 from podidentity.lab.kube.types import Field, Type, type_of
 
 _QUANTITY: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
@@ -48,37 +49,58 @@ def _object(fields: Type, name: str, obj: Obj, path: str, unknown: list[str], *,
         elif value is None or (field.shape != "one" and not value and isinstance(value, list | dict)):
             del obj[key]
         else:
-            _value(field, name, value, where, unknown)
+            _value(_Place(field, name, where), value, unknown)
 
 
-def _value(field: Field, owner: str, value: Any, path: str, unknown: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A field, the type that has it, and its path."""
+
+    field: Field
+    owner: str
+    path: str
+
+    def wrong(self, value: Any, wanted: str) -> WrongTypeError:
+        """A value here is not of the type ``wanted``."""
+        if self.field.of == "q":
+            return WrongTypeError(f"quantities must match the regular expression '{_QUANTITY.pattern}'")
+        path = re.sub(r"\[\d+\]", "", self.path)
+        text = f"json: cannot unmarshal {json_name(value)} into Go struct field {self.owner}.{path} of type {wanted}"
+        return WrongTypeError(text)
+
+
+def _value(place: _Place, value: Any, unknown: list[str]) -> None:
+    field, path = place.field, place.path
     if field.shape == "list":
         if not isinstance(value, list):
-            raise _wrong(field, owner, value, path)
+            raise place.wrong(value, field.go_type)
         for number, item in enumerate(value):
-            _one(field, owner, item, f"{path}[{number}]", unknown)
+            _one(place, item, f"{path}[{number}]", unknown)
     elif field.shape == "map":
         if not isinstance(value, dict):
-            raise _wrong(field, owner, value, path)
+            raise place.wrong(value, field.go_type)
         for key, item in value.items():
-            _one(field, owner, item, f"{path}.{key}", unknown)
+            _one(place, item, f"{path}.{key}", unknown)
     else:
-        _one(field, owner, value, path, unknown)
+        _one(place, value, path, unknown)
 
 
-def _one(field: Field, owner: str, value: Any, path: str, unknown: list[str]) -> None:
+def _one(place: _Place, value: Any, path: str, unknown: list[str]) -> None:
+    """One value of a field; ``path`` also says which."""
+    field = place.field
     inner = type_of(field.of)
     if inner is not None:
         if not isinstance(value, dict):
-            raise _wrong(field, owner, value, path)
+            raise place.wrong(value, field.go_element)
         _object(inner, field.of, value, path, unknown)
     elif not _fits(field.of, value):
-        raise _wrong(field, owner, value, path)
+        raise place.wrong(value, field.go_element)
 
 
 _FITTING: Final[Mapping[str, tuple[type, ...]]] = {
     "s": (str,),
     "i": (int,),
+    "l": (int,),
     "b": (bool,),
     "f": (int, float),
     "q": (int, float, str),
@@ -92,12 +114,3 @@ def _fits(letter: str, value: Any) -> bool:
         return True
     good = type(value) in allowed
     return good and not (letter == "q" and isinstance(value, str) and not _QUANTITY.fullmatch(value))
-
-
-def _wrong(field: Field, owner: str, value: Any, path: str) -> WrongTypeError:
-    if field.of == "q":
-        return WrongTypeError(f"quantities must match the regular expression '{_QUANTITY.pattern}'")
-    names = {str: "string", bool: "bool", list: "array", dict: "object"}
-    plain = re.sub(r"\[\d+\]", "", path)
-    kind = names.get(type(value), "number")
-    return WrongTypeError(f"json: cannot unmarshal {kind} into Go struct field {owner}.{plain} of type {field.go_type}")

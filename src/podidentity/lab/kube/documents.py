@@ -25,6 +25,8 @@ def answer(request: web.BaseRequest, catalogue: Catalogue) -> web.StreamResponse
     if path in _HEALTH:
         return web.Response(text="ok")
     parts = path.split("/")[1:]
+    if parts == ["openapi", "v2"]:
+        return web.Response(body=openapi.empty_v2(), headers={"Content-Type": openapi.V2})
     if parts in (["api"], ["apis"]) and discovery.wants_aggregated(request.headers.get("Accept", "")):
         found: Obj | None = discovery.aggregated(catalogue, core=parts == ["api"])
         content_type = discovery.AGGREGATED

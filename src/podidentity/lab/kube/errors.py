@@ -27,6 +27,7 @@ REASONS: Mapping[int, str] = {
     501: "NotImplemented",
     503: "ServiceUnavailable",
 }
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,15 @@ class Cause:
 
 
 class StatusError(Exception):
-    """A failed request: HTTP ``code``, ``reason``, ``message`` and optional ``details`` of the Status."""
+    """A failed request: HTTP ``code`` and ``headers``; ``reason``, ``message``, optional ``details`` of the Status."""
 
-    def __init__(self, code: int, message: str, *, reason: str = "", details: Obj | None = None) -> None:
+    def __init__(self, code: int, message: str, *, reason: str | None = None, details: Obj | None = None) -> None:
         super().__init__(message)
         self.code = code
-        self.reason = reason or REASONS.get(code, "InternalError")
+        self.reason = REASONS.get(code, "InternalError") if reason is None else reason
         self.message = message
         self.details = details
+        self.headers = {"Retry-After": "1"} if code == _TOO_MANY else {}
 
     def status(self) -> Obj:
         """The ``Status`` object of the answer."""
@@ -61,8 +63,9 @@ class StatusError(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details:
             status["details"] = self.details
         status["code"] = self.code

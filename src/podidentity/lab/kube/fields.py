@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 from podidentity.lab.kube.decoding import WrongTypeError, decode_metadata, decode_typed
-from podidentity.lab.kube.errors import StatusError, invalid
+from podidentity.lab.kube.errors import Cause, StatusError, bad_request, invalid
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, meta
-from podidentity.lab.kube.schema import conform
+from podidentity.lab.kube.schema import conform, go_value
 
 
-def check_fields(kind: Kind, obj: Obj, validation: str) -> tuple[str, ...]:
-    """Prune ``obj`` in place; 400 for unknown fields under Strict, 422 when the schema refuses; warnings under Warn."""
-    cannot = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-    try:
-        unknown = decode_metadata(obj) if kind.custom else decode_typed(kind.kind, obj)
-    except WrongTypeError as error:
-        raise StatusError(400, cannot + str(error)) from error
-    causes = []
-    if kind.schema is not None:
-        findings = conform(kind.schema, obj)
-        unknown += findings.unknown
-        causes = findings.causes
+def check_fields(kind: Kind, obj: Obj, validation: str, *, patch: str = "") -> tuple[str, ...]:
+    """Prune ``obj`` in place and give warnings; 400 for what cannot be decoded, 422 when the schema refuses.
+
+    Unknown fields cannot be decoded under Strict and are warned of under Warn. ``patch`` shows what made ``obj``: then
+    that is what is invalid (422).
+    """
+    unknown, causes = _decode(kind, obj, patch)
     found = [f'unknown field "{path}"' for path in unknown]
     if found and validation == "Strict":
-        raise StatusError(400, f"{cannot}strict decoding error: {', '.join(found)}")
+        raise _undecodable(kind, f"strict decoding error: {', '.join(found)}", patch)
     if causes:
         raise invalid(kind.kind, kind.group, str(meta(obj).get("name") or ""), causes)
     return tuple(found) if validation == "Warn" else ()
+
+
+def _decode(kind: Kind, obj: Obj, patch: str) -> tuple[list[str], list[Cause]]:
+    try:
+        unknown = decode_metadata(obj) if kind.custom else decode_typed(kind.kind, obj)
+    except WrongTypeError as error:
+        raise _undecodable(kind, str(error), patch) from error
+    if kind.schema is None:
+        return unknown, []
+    findings = conform(kind.schema, obj)
+    return unknown + findings.unknown, findings.causes
+
+
+def _undecodable(kind: Kind, why: str, patch: str) -> StatusError:
+    if patch:
+        return invalid("", "", "", [Cause("FieldValueInvalid", f"Invalid value: {go_value(patch)}: {why}", "patch")])
+    return bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')

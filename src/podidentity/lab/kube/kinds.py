@@ -126,6 +126,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         "namespaces",
         "Namespace",
         namespaced=False,
+        verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
         short_names=("ns",),
         subresources={_STATUS: "Namespace", "finalize": "Namespace"},
         fields=_fields("status.phase"),

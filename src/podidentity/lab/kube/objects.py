@@ -50,3 +50,19 @@ def dig(obj: object, *path: str) -> Any:
             return None
         obj = obj.get(part)
     return obj
+
+
+def json_name(value: object) -> str:
+    """What Go calls the type of a JSON value."""
+    return {str: "string", bool: "bool", list: "array", dict: "object"}.get(type(value), "number")
+
+
+def go_text(value: object) -> str:
+    """A JSON value as Go prints it: ``map[a:1 b:[x y]]``."""
+    if isinstance(value, Mapping):
+        return f"map[{' '.join(f'{key}:{go_text(item)}' for key, item in sorted(value.items()))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_text, value))}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podidentity.lab.kube.errors import StatusError, bad_request
-from podidentity.lab.kube.objects import Obj, decode, encode
+from podidentity.lab.kube.objects import Obj, decode, encode, json_name
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -25,7 +25,8 @@ def merge_patch(target: Any, patch: Any) -> Any:
 def json_patch(target: Obj, operations: object) -> Any:
     """The value after a JSON patch; StatusError 400 for a malformed patch, 422 for one that does not apply."""
     if not isinstance(operations, list):
-        raise bad_request("error decoding patch: a JSON patch is an array of operations")
+        text = f"json: cannot unmarshal {json_name(operations)} into Go value of type []handlers.jsonPatchOp"
+        raise bad_request(f"error decoding patch: {text}")
     value = decode(encode(target))
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
@@ -34,14 +35,15 @@ def json_patch(target: Obj, operations: object) -> Any:
     return value
 
 
-def _unprocessable(message: str) -> StatusError:
-    return StatusError(422, f"the server rejected our request due to an error in our request: {message}")
+def _unprocessable() -> StatusError:
+    """The real server does not say why either."""
+    return StatusError(422, "the server rejected our request due to an error in our request")
 
 
 def _apply(document: Any, operation: Obj) -> Any:
     kind, path = operation.get("op"), _pointer(operation["path"])
     if kind in {"add", "replace", "test"} and "value" not in operation:
-        raise _unprocessable(f"the operation {kind} needs a value")
+        raise _unprocessable()
     match kind:
         case "add":
             return _add(document, path, operation["value"])
@@ -52,18 +54,18 @@ def _apply(document: Any, operation: Obj) -> Any:
             return _add(_remove(document, path), path, operation["value"]) if path else operation["value"]
         case "test":
             if _find(document, path) != operation["value"]:
-                raise _unprocessable(f"testing value {operation['path']} failed")
+                raise _unprocessable()
             return document
         case "move" | "copy":
             return _transfer(document, operation, path)
         case _:
-            raise _unprocessable(f"unexpected kind of operation: {kind}")
+            raise _unprocessable()
 
 
 def _transfer(document: Any, operation: Obj, path: list[str]) -> Any:
     source = operation.get("from")
     if not isinstance(source, str):
-        raise _unprocessable(f"the operation {operation['op']} needs a from")
+        raise _unprocessable()
     value = decode(encode(_find(document, _pointer(source))))
     if operation["op"] == "move":
         document = _remove(document, _pointer(source))
@@ -74,7 +76,7 @@ def _pointer(text: str) -> list[str]:
     if not text:
         return []
     if not text.startswith("/"):
-        raise _unprocessable(f"the path {text!r} does not begin with /")
+        raise _unprocessable()
     return [part.replace("~1", "/").replace("~0", "~") for part in text[1:].split("/")]
 
 
@@ -82,7 +84,7 @@ def _index(items: Sequence[Any], part: str, *, append: bool = False) -> int:
     if append and part == "-":
         return len(items)
     if not part.isascii() or not part.isdigit() or int(part) > len(items) - (0 if append else 1):
-        raise _unprocessable(f"invalid array index {part}")
+        raise _unprocessable()
     return int(part)
 
 
@@ -93,7 +95,7 @@ def _find(document: Any, path: list[str]) -> Any:
         elif isinstance(document, dict) and part in document:
             document = document[part]
         else:
-            raise _unprocessable(f"the path /{'/'.join(path)} does not exist")
+            raise _unprocessable()
     return document
 
 
@@ -106,7 +108,7 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
     elif isinstance(parent, dict):
         parent[path[-1]] = value
     else:
-        raise _unprocessable(f"the path /{'/'.join(path)} does not exist")
+        raise _unprocessable()
     return document
 
 

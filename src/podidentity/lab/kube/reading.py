@@ -23,7 +23,7 @@ _ALWAYS = frozenset(["metadata.name", "metadata.namespace"])
 def selection(kind: Kind, target: Target, query: Mapping[str, str]) -> Callable[[Stored], bool]:
     """Whether an object is of the namespace (and name) asked for and matches the selectors; 400 when unreadable."""
     labels = parse_labels(query.get("labelSelector", ""))
-    fields = parse_fields(query.get("fieldSelector", ""), lambda key: key in _ALWAYS or key in kind.fields)
+    fields = parse_fields(query.get("fieldSelector", ""), lambda key: _check_field(kind, key))
     namespace = target.namespace if kind.namespaced else ""
     name = target.name
 
@@ -36,6 +36,14 @@ def selection(kind: Kind, target: Target, query: Mapping[str, str]) -> Callable[
         )
 
     return selects
+
+
+def _check_field(kind: Kind, key: str) -> None:
+    if key in _ALWAYS or key in kind.fields:
+        return
+    if kind.fields or kind.custom:
+        raise bad_request(f"field label not supported: {key}")
+    raise bad_request(f'"{key}" is not a known field selector: only "metadata.name", "metadata.namespace"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,9 +49,14 @@ class Resources:
 
     async def answer(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
         """The response, or a StatusError."""
-        response = await self._dispatch(request, user, kind, target)
-        if kind.resource in _DEPRECATED and not response.prepared:
-            response.headers.add("Warning", f'299 - "{_DEPRECATED[kind.resource]}"')
+        warning = {"Warning": f'299 - "{_DEPRECATED[kind.resource]}"'} if kind.resource in _DEPRECATED else {}
+        try:
+            response = await self._dispatch(request, user, kind, target)
+        except StatusError as error:
+            error.headers |= warning
+            raise
+        if not response.prepared:
+            response.headers.extend(warning)
         return response
 
     async def _dispatch(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:

@@ -22,7 +22,7 @@ from podidentity.lab.kube.errors import (
 from podidentity.lab.kube.fields import check_fields
 from podidentity.lab.kube.identify import SERVER_META, check_current, identify, other_uid, other_version
 from podidentity.lab.kube.kinds import Catalogue, Kind
-from podidentity.lab.kube.objects import Obj, copy, meta, rfc3339
+from podidentity.lab.kube.objects import Obj, copy, encode, go_text, json_name, meta, rfc3339
 from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
 from podidentity.lab.kube.store import Store, Stored
 
@@ -125,6 +125,7 @@ class Rest:
         old = self.get(where).obj()
         kind = where.kind
         whole = {"apiVersion": kind.api_version, "kind": kind.kind, **copy(old)}
+        shown = ""
         match content_type:
             case "application/json-patch+json":
                 new = patch.json_patch(whole, body)
@@ -132,17 +133,18 @@ class Rest:
                 new = patch.merge_patch(whole, _patch_object(body))
             case "application/strategic-merge-patch+json" if not kind.custom:
                 new = strategic.merge(kind.kind, whole, _patch_object(body))
+                shown = go_text(body)
             case _:
                 raise _unsupported_patch(kind)
         if not isinstance(new, dict):
             raise bad_request("the patched object is not an object")
         identify(where, new)
-        return self._replace(where, old, copy(new), options)
+        return self._replace(where, old, copy(new), options, patch=shown or encode(new).decode())
 
-    def _replace(self, where: Where, old: Obj, obj: Obj, options: WriteOptions) -> Outcome:
+    def _replace(self, where: Where, old: Obj, obj: Obj, options: WriteOptions, *, patch: str = "") -> Outcome:
         kind, before = where.kind, old["metadata"]
         check_current(where, obj["metadata"], before)
-        warnings = check_fields(kind, obj, options.validation)
+        warnings = check_fields(kind, obj, options.validation, patch=patch)
         obj = _part(where, old, obj)
         metadata = obj["metadata"]
         for key in (*SERVER_META, "resourceVersion"):
@@ -265,7 +267,7 @@ def _spec_of(obj: Obj, kind: Kind) -> Obj:
 
 def _patch_object(body: Any) -> Obj:
     if not isinstance(body, dict):
-        raise bad_request("error decoding patch: a merge patch is an object")
+        raise bad_request(f"json: cannot unmarshal {json_name(body)} into Go value of type map[string]interface {{}}")
     return body
 
 

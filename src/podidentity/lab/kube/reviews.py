@@ -14,7 +14,7 @@ from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.users import ISSUER, Authenticator, TokenSigner, User, account_claims
 
 _SHORTEST, _LONGEST, _USUAL = 600, 2**32, 3600
-_BINDABLE: Final = {"Pod": ("pod", "pods"), "Secret": ("secret", "secrets")}
+_BINDABLE: Final = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
 class Reviews:
@@ -93,7 +93,7 @@ class Reviews:
         if not _SHORTEST <= seconds <= _LONGEST:
             text = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
             cause = Cause("FieldValueInvalid", text, "spec.expirationSeconds")
-            raise invalid("TokenRequest", "authentication.k8s.io", name, [cause])
+            raise invalid("TokenRequest", "authentication.k8s.io", "", [cause])
         audiences = [str(audience) for audience in spec.get("audiences") or (ISSUER,)]
         now = self._signer.now()
         claims = account_claims(
@@ -106,7 +106,7 @@ class Reviews:
         )
         full = {**spec, "audiences": audiences, "expirationSeconds": seconds}
         status = {"token": self._signer.sign(claims), "expirationTimestamp": rfc3339(claims["exp"])}
-        metadata = {"name": name, "namespace": namespace, "creationTimestamp": rfc3339(now)}
+        metadata = {"name": name, "namespace": namespace, "uid": claims["jti"], "creationTimestamp": rfc3339(now)}
         return {
             "kind": "TokenRequest",
             "apiVersion": "authentication.k8s.io/v1",
@@ -121,8 +121,8 @@ class Reviews:
         kind, name = str(reference.get("kind")), str(reference.get("name"))
         if kind not in _BINDABLE:
             raise bad_request(f"cannot bind token for serviceaccount to object of type {kind}")
-        claim, plural = _BINDABLE[kind]
-        found = self._store.get(plural, namespace, name)
+        plural = _BINDABLE[kind]
+        found = self._store.get(plural, "" if kind == "Node" else namespace, name)
         if found is None:
             raise not_found(plural, "", name)
         uid = meta(found.obj()).get("uid")
@@ -131,7 +131,7 @@ class Reviews:
                 f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record ({uid})"
             )
             raise bad_request(message)
-        return {claim: found.obj()}
+        return {kind.lower(): found.obj()}
 
 
 def _attributes(spec: Mapping[str, Any]) -> Attributes:

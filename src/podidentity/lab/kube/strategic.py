@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from podidentity.lab.kube.errors import bad_request
-from podidentity.lab.kube.objects import Obj
+from podidentity.lab.kube.errors import StatusError, bad_request
+from podidentity.lab.kube.objects import Obj, go_text
 from podidentity.lab.kube.types import Field, type_of
 
 _ORDER: Final = "$setElementOrder/"
@@ -59,7 +59,7 @@ def _directives(of: str, result: Obj, patch: Obj) -> None:
         if key.startswith(_DELETE_FROM):
             result[name] = [item for item in current if item not in value]
         elif key.startswith(_ORDER) and name not in patch:
-            result[name] = _ordered(current, value, _field(of, name).merge_key)
+            result[name] = _ordered(current, value, _field(of, name).merge_key, current)
 
 
 def _value(field: Field, old: Any, new: Any, order: Any) -> Any:
@@ -71,11 +71,12 @@ def _value(field: Field, old: Any, new: Any, order: Any) -> Any:
     if not isinstance(new, list):
         return new
     existing = old if isinstance(old, list) else []
+    order = order if isinstance(order, list) else new
     if field.merge:
-        return _ordered([*existing, *(item for item in new if item not in existing)], order, "")
+        return _ordered([*existing, *(item for item in new if item not in existing)], order, "", existing)
     if not field.merge_key:
         return new
-    return _ordered(_list(field, existing, new), order, field.merge_key)
+    return _ordered(_list(field, existing, new), order, field.merge_key, existing)
 
 
 def _map(field: Field, old: Obj, new: Obj) -> Obj:
@@ -95,7 +96,7 @@ def _list(field: Field, old: list[Any], new: list[Any]) -> list[Any]:
     result = list(old)
     for item in new:
         if not isinstance(item, dict) or key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
+            raise StatusError(500, f"map: {go_text(item)} does not contain declared merge key: {key}", reason="")
         found = [one for one in result if isinstance(one, dict) and one.get(key) == item[key]]
         if item.get(_PATCH) == "delete":
             result = [one for one in result if one not in found]
@@ -106,16 +107,18 @@ def _list(field: Field, old: list[Any], new: list[Any]) -> list[Any]:
     return result
 
 
-def _ordered(items: list[Any], order: Any, merge_key: str) -> list[Any]:
-    """``items`` in the client's order; those it does not name keep their places."""
-    if not isinstance(order, list):
-        return items
+def _ordered(items: list[Any], order: list[Any], merge_key: str, live: list[Any]) -> list[Any]:
+    """``items`` with those of ``order`` in that order, and the others among them as they stood in the live list."""
 
     def identity(item: Any) -> Any:
         return item.get(merge_key) if merge_key and isinstance(item, dict) else item
 
-    wanted = [identity(item) for item in order]
-    named = iter(
-        sorted((item for item in items if identity(item) in wanted), key=lambda one: wanted.index(identity(one)))
-    )
-    return [next(named) if identity(item) in wanted else item for item in items]
+    wanted, stood = list(map(identity, order)), list(map(identity, live))
+    named = sorted((one for one in items if identity(one) in wanted), key=lambda one: wanted.index(identity(one)))
+    others = [one for one in items if identity(one) not in wanted]
+    result = []
+    while named and others:
+        first, second = identity(others[0]), identity(named[0])
+        earlier = first in stood and second in stood and stood.index(first) < stood.index(second)
+        result.append((others if earlier else named).pop(0))
+    return [*result, *others, *named]

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from podidentity.lab.kube import crds, defaults
-from podidentity.lab.kube.errors import Cause
+from podidentity.lab.kube.errors import Cause, not_here
 from podidentity.lab.kube.objects import Obj, dig, encode, meta
 from podidentity.lab.kube.schema import go_value
+
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 
 Prepare = Callable[[Obj, Obj | None, float], None]
 Validate = Callable[[Obj, Obj | None], Iterator[Cause]]
@@ -43,6 +45,7 @@ def _namespace(obj: Obj, old: Obj | None, _now: float) -> None:
 
 def _pod(obj: Obj, old: Obj | None, _now: float) -> None:
     defaults.pod_spec(obj.setdefault("spec", {}))
+    obj["spec"].setdefault("enableServiceLinks", True)
     if old is None:
         obj["status"] = {"phase": "Pending", "qosClass": defaults.qos_class(obj["spec"])}
 
@@ -70,8 +73,17 @@ def _daemon_set(obj: Obj, old: Obj | None, now: float) -> None:
     _workload(obj, old, now)
     defaults.daemon_set_spec(obj["spec"])
     if old is None:
+        _count_template(obj, 1)
         names = ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady")
         obj["status"] = dict.fromkeys(names, 0)
+        return
+    counted = int(meta(old).get("annotations", {}).get(_TEMPLATE_GENERATION, 0))
+    _count_template(obj, counted + (obj["spec"]["template"] != old["spec"]["template"]))
+
+
+def _count_template(obj: Obj, generation: int) -> None:
+    annotations = meta(obj).get("annotations") or {}
+    obj["metadata"]["annotations"] = {**annotations, _TEMPLATE_GENERATION: str(generation)}
 
 
 def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
@@ -80,11 +92,19 @@ def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
         obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
 
 
-def _service(obj: Obj, _old: Obj | None, _now: float) -> None:
+def _service(obj: Obj, old: Obj | None, _now: float) -> None:
     spec = obj.setdefault("spec", {})
     spec.setdefault("type", "ClusterIP")
+    if spec["type"] not in {"ClusterIP", "ExternalName"}:
+        raise not_here(f"a Service of type {spec['type']}")
     spec.setdefault("sessionAffinity", "None")
-    spec.setdefault("clusterIP", "None")
+    if spec["type"] == "ClusterIP":
+        spec.setdefault("internalTrafficPolicy", "Cluster")
+        spec.setdefault("ipFamilies", ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+    for name in ("clusterIP", "clusterIPs"):
+        if old is not None and name in old["spec"]:
+            spec.setdefault(name, old["spec"][name])
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         port.setdefault("targetPort", port.get("port"))
@@ -170,13 +190,13 @@ def _valid_containers(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
 def _valid_workload(obj: Obj, old: Obj | None) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     yield from _required(obj, "spec", "selector")
-    yield from _immutable(obj, old, "spec", "selector")
     labels = dig(spec, "template", "metadata", "labels") or {}
     wanted = dig(spec, "selector", "matchLabels") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         text = f"Invalid value: {go_value(labels)}: `selector` does not match template `labels`"
         yield Cause("FieldValueInvalid", text, "spec.template.metadata.labels")
     yield from _valid_containers(dig(spec, "template", "spec") or {}, "spec.template.spec")
+    yield from _immutable(obj, old, "spec", "selector")
 
 
 def _valid_secret(obj: Obj, old: Obj | None) -> Iterator[Cause]:

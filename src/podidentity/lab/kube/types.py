@@ -12,7 +12,16 @@ from typing import Final
 _TYPE: Final = re.compile(
     r"(?P<open>[\[{]?)(?P<name>[A-Za-z0-9]+)(?P<inner>!?)[\]}]?(?:@(?P<key>\w+)|(?P<merge>\+)|(?P<retain>!))?"
 )
-SCALARS: Final = frozenset(["s", "i", "b", "q", "x", "f", "any"])
+SCALARS: Final = frozenset(["s", "i", "l", "b", "q", "x", "f", "any"])
+_GO: Final = {
+    "s": "string",
+    "i": "int32",
+    "l": "int64",
+    "b": "bool",
+    "q": "resource.Quantity",
+    "x": "intstr.IntOrString",
+    "f": "float64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,12 @@ class Field:
     @property
     def go_type(self) -> str:
         """The type as Go's JSON decoder names it in an error."""
-        plain = {"s": "string", "i": "int64", "b": "bool", "q": "resource.Quantity", "x": "intstr.IntOrString"}
-        name = plain.get(self.of, {"f": "float64"}.get(self.of, f"v1.{self.of}"))
-        return {"list": f"[]{name}", "map": f"map[string]{name}"}.get(self.shape, name)
+        return {"list": f"[]{self.go_element}", "map": f"map[string]{self.go_element}"}.get(self.shape, self.go_element)
+
+    @property
+    def go_element(self) -> str:
+        """The type of one of its values."""
+        return _GO.get(self.of, f"v1.{self.of}")
 
 
 Type = Mapping[str, Field]

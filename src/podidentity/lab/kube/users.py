@@ -139,10 +139,10 @@ class Authenticator:
         self._signer = signer
         self._tokens = tokens
 
-    def who(self, certificate: Mapping[str, Any] | None, authorization: str) -> User:
+    def who(self, certificate: Mapping[str, Any] | None, der: bytes, authorization: str) -> User:
         """The caller; raises 401 when it offers a credential that is not valid."""
         if certificate:
-            return from_certificate(certificate)
+            return from_certificate(certificate, der)
         if not authorization:
             return ANONYMOUS
         scheme, _, token = authorization.partition(" ")
@@ -171,9 +171,9 @@ class Authenticator:
         extra: dict[str, tuple[str, ...]] = {
             "authentication.kubernetes.io/credential-id": (f"JTI={claims.get('jti')}",),
         }
-        for kind, plural in (("pod", "pods"), ("secret", "secrets")):
+        for kind, plural in (("pod", "pods"), ("secret", "secrets"), ("node", "nodes")):
             if kind in private:
-                if not self._lives(plural, namespace, private[kind]):
+                if not self._lives(plural, "" if kind == "node" else namespace, private[kind]):
                     return None
                 extra[f"authentication.kubernetes.io/{kind}-name"] = (private[kind]["name"],)
                 extra[f"authentication.kubernetes.io/{kind}-uid"] = (private[kind]["uid"],)
@@ -186,8 +186,8 @@ class Authenticator:
         return found is not None and dig(meta(found.obj()), "uid") == reference.get("uid")
 
 
-def from_certificate(certificate: Mapping[str, Any]) -> User:
-    """Common name and organisations of a verified client certificate (as ``ssl.getpeercert`` gives it)."""
+def from_certificate(certificate: Mapping[str, Any], der: bytes) -> User:
+    """Common name and organisations of a verified client certificate (as ``ssl.getpeercert`` gives it, and in DER)."""
     name, groups = "", []
     for relative in certificate.get("subject", ()):
         for key, value in relative:
@@ -195,4 +195,5 @@ def from_certificate(certificate: Mapping[str, Any]) -> User:
                 name = str(value)
             elif key == "organizationName":
                 groups.append(str(value))
-    return User(name, (*groups, AUTHENTICATED))
+    extra = {"authentication.kubernetes.io/credential-id": (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
+    return User(name, (*groups, AUTHENTICATED), extra=extra)

@@ -1,0 +1,181 @@
+"""Two clusters that one kubectl talks to: the embedded API server, and a real control plane it should answer like."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from difflib import unified_diff
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from tests.kubectl.normal import normal
+from tests.ports import free_port
+from tests.real_server import kubectl_environ, run_kubectl
+
+from podidentity.lab.pki import make_pki
+from podidentity.lab.programs import Programs
+
+Manifest = str | dict[str, object] | list[dict[str, object]]
+START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A command's exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def normal(self) -> str:
+        """All of it, with what differs between any two clusters taken out."""
+        return f"exit {self.code}\n{normal(self.out)}\n--\n{normal(self.err)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One server and a kubectl of its own; ``pki`` has the users' certificates."""
+
+    label: str
+    programs: Programs
+    url: str
+    pki: Path
+    kubeconfig: Path
+    cache: Path
+
+    def kubectl(self, *words: str, stdin: Manifest = "", env: dict[str, str] | None = None) -> Said:
+        """What kubectl answers."""
+        text = stdin if isinstance(stdin, str) else manifest(stdin)
+        environ = {**kubectl_environ(self.kubeconfig, self.cache), **(env or {})}
+        done = run_kubectl(self.programs, self.kubeconfig, self.cache, *words, input=text, env=environ)
+        return Said(done.returncode, done.stdout, done.stderr)
+
+
+def manifest(objects: dict[str, object] | list[dict[str, object]]) -> str:
+    """The text of a file with these objects."""
+    return yaml.safe_dump_all(objects if isinstance(objects, list) else [objects])
+
+
+def write_kubeconfig(path: Path, url: str, pki: Path, user: str = "admin") -> Path:
+    """A kubeconfig for one of the PKI's users."""
+    client = {"client-certificate": str(pki / f"{user}.crt"), "client-key": str(pki / f"{user}.key")}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": user}}],
+        "clusters": [{"name": "c", "cluster": {"server": url, "certificate-authority": str(pki / "ca.crt")}}],
+        "users": [{"name": user, "user": client}],
+    }
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@contextlib.contextmanager
+def embedded_cluster(folder: Path, programs: Programs) -> Iterator[Cluster]:
+    """The embedded API server as the lab starts it, without controllers."""
+    pki, port, ready = folder / "pki", free_port(), folder / "ready"
+    pki.mkdir()
+    make_pki(pki, (), ())
+    files = {
+        "data-dir": folder / "data",
+        "tls-cert": pki / "apiserver.crt",
+        "tls-key": pki / "apiserver.key",
+        "client-ca": pki / "ca.crt",
+        "sa-key": pki / "sa.key",
+        "listen": f"127.0.0.1:{port}",
+        "ready-file": ready,
+    }
+    command = [sys.executable, "-m", "podidentity.lab.kube", *(f"--{name}={value}" for name, value in files.items())]
+    url = f"https://127.0.0.1:{port}"
+    with (folder / "api.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not ready.exists():
+                assert process.poll() is None, (folder / "api.log").read_text()
+                assert time.monotonic() < deadline, "the embedded API server did not start"
+                time.sleep(0.02)
+            kubeconfig = write_kubeconfig(folder / "admin.kubeconfig", url, pki)
+            yield Cluster("embedded", programs, url, pki, kubeconfig, folder / "cache")
+        finally:
+            process.terminate()
+    assert "Traceback" not in (folder / "api.log").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command: typed at both servers, answered alike, at the real one with this exit code and these words.
+
+    ``alike`` says what is compared: all of it, the ``first`` line (what follows is a dump of Go structures), or whether
+    all the embedded server says is ``among`` what the real one says (it serves fewer kinds).
+    """
+
+    command: str
+    stdin: Manifest = ""
+    code: int = 0
+    says: str = ""
+    editor: str = ""
+    alike: Literal["all", "first", "among"] = "all"
+
+    def complaint(self, real: Said, embedded: Said) -> str:
+        """What is wrong with the answers; empty when nothing is."""
+        if real.code != self.code or self.says not in real.out + real.err:
+            return f"expected exit {self.code} and {self.says!r}, the real server says: {real}"
+        left, right = real.normal().splitlines(), embedded.normal().splitlines()
+        match self.alike:
+            case "first":
+                good = [line for line in left if line][:3] == [line for line in right if line][:3]
+            case "among":
+                good = set(right) <= set(left) and len(right) > self.code + 2
+            case "all":
+                good = left == right
+        return "" if good else "\n".join(unified_diff(left, right, "real", "embedded", lineterm="", n=2))
+
+
+class Pair:
+    """Both clusters; every command goes to both at once."""
+
+    def __init__(self, real: Cluster, embedded: Cluster) -> None:
+        self.real = real
+        self.embedded = embedded
+        self._pool = ThreadPoolExecutor(2)
+
+    def close(self) -> None:
+        """End the helper threads."""
+        self._pool.shutdown()
+
+    def say(self, *words: str, stdin: Manifest = "", env: dict[str, str] | None = None) -> tuple[Said, Said]:
+        """The real server's answer and the embedded one's."""
+        futures = [self._pool.submit(one.kubectl, *words, stdin=stdin, env=env) for one in (self.real, self.embedded)]
+        real, embedded = (future.result() for future in futures)
+        return real, embedded
+
+    def differences(self, namespace: str, story: Sequence[Step]) -> list[str]:
+        """Play a story in a namespace; every answer that was wrong."""
+        found: list[str] = []
+        for step in story:
+            env = {"KUBE_EDITOR": step.editor} if step.editor else None
+            words = [f"--namespace={namespace}", *shlex.split(step.command)]
+            if complaint := step.complaint(*self.say(*words, stdin=step.stdin, env=env)):
+                found.append(f"$ kubectl {step.command}\n{complaint}")
+        return found
+
+    @contextlib.contextmanager
+    def namespace(self, name: str) -> Iterator[str]:
+        """A namespace on both, furnished as the controller manager does it."""
+        real, embedded = self.say("create", "namespace", name)
+        assert (real.code, embedded.code) == (0, 0), (real, embedded)
+        self.embedded.kubectl("create", "serviceaccount", "default", "-n", name)
+        self.embedded.kubectl("create", "configmap", "kube-root-ca.crt", "--from-literal=ca.crt=CA", "-n", name)
+        self.real.kubectl("wait", "--for=create", "-n", name, "sa/default", "configmap/kube-root-ca.crt")
+        try:
+            yield name
+        finally:
+            self.say("delete", "namespace", name, "--wait=false")
