@@ -8,13 +8,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jwt
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.azure.certificates import Key, ec_key, pair, rsa_key
 
 from podidentity.azure.arm import ComputeClient, IdentityPatch
+from podidentity.azure.certificate import load_certificate
 from podidentity.azure.cloud import PUBLIC
 from podidentity.azure.config import AzureConfig
 from podidentity.azure.credentials import credential_for
@@ -219,3 +222,18 @@ async def test_bad_bundle_does_not_stop_plain_http() -> None:
     with pytest.raises(AzureUnavailable, match="cannot be reached"):
         await imds.token("r")
     await imds.close()
+
+
+@pytest.mark.parametrize("key", [rsa_key(), ec_key()], ids=["rsa", "ec"])
+async def test_certificate_token(azure: Azure, key: Key) -> None:
+    """A registered certificate buys a token by what it signs; one that is not registered is refused."""
+    entra = EntraClient(environ=azure.environ)
+    made = pair(key)
+    certificate = await load_certificate(made.pkcs12(b"pw"), b"pw")
+    ask = (azure.running.entra_url, TENANT, APP, certificate, PUBLIC.key_vault_resource)
+    with pytest.raises(TokenError, match="AADSTS700027"):
+        await entra.token_by_certificate(*ask)
+    azure.running.admin.set_credentials(APP, [], [made.public])
+    token = await entra.token_by_certificate(*ask)
+    assert jwt.decode(token.access_token, options={"verify_signature": False})["appidacr"] == "2"
+    await entra.close()

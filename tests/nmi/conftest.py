@@ -34,12 +34,14 @@ from podidentity.config.nmi import NmiSettings, nmi_settings
 from podidentity.kube.store import Change, Store, WatchEvent
 from podidentity.nmi.assembly import App, Deps, build_app
 from podidentity.nmi.connection import Limits
+from podidentity.nmi.tokens.authority import Authorities
 from podidentity.telemetry.logging import configure_logging, get_logger
 from podidentity.telemetry.metrics import Metrics
 
 T = TypeVar("T", bound=KubeObject)
 NODE = "node-0"
 VAULT = "https://vault.azure.net"
+TENANT = "72f988bf-86f1-41af-91ab-2d7cd011db47"
 
 
 class Make:
@@ -87,7 +89,10 @@ class Make:
         type_: int = 0,
         annotations: Mapping[str, str] | None = None,
         secret: str = "",
+        secret_namespace: str = "",
         endpoint: str = "",
+        tenant: str = TENANT,
+        more_tenants: tuple[str, ...] = (),
     ) -> AzureIdentity:
         """Return an AzureIdentity whose ids follow from its name."""
         return AzureIdentity(
@@ -97,8 +102,9 @@ class Make:
                 client_id=f"client-of-{name}" if client_id is None else client_id,
                 resource_id=f"/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/"
                 f"userAssignedIdentities/{name}",
-                client_password=SecretReference(name=secret, namespace=namespace) if secret else SecretReference(),
-                tenant_id="tenant",
+                client_password=SecretReference(name=secret, namespace=secret_namespace or namespace),
+                tenant_id=tenant,
+                auxiliary_tenant_ids=more_tenants,
                 ad_endpoint=endpoint,
             ),
         )
@@ -188,7 +194,7 @@ class Bench:
         self.log = io.StringIO()
         configure_logging(log_format="text", verbosity=0, stream=self.log)
         sources = {"imds_tokens": self.imds, "imds_documents": self.imds, "entra": self.entra}
-        authorities = frozenset({"login.microsoftonline.com"})
+        authorities = Authorities("https://login.microsoftonline.com")
         api = {"pods": self.api, "secrets": self.api}
         deps = Deps(
             **api,
@@ -303,4 +309,4 @@ async def start() -> AsyncIterator[Start]:
     yield begin
     for bench in benches:
         await bench.stop()
-        await bench.app.flights.close()
+        await bench.app.tokens.flights.close()

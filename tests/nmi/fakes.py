@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from podidentity.aio.clock import Clock
 from podidentity.api.core import Pod
+from podidentity.azure.certificate import ClientCertificate
 from podidentity.azure.errors import TokenError
 from podidentity.azure.imds import ImdsResponse, ImdsToken
 from podidentity.config.redact import SecretText
@@ -74,17 +76,30 @@ class FakeImds:
 
 
 class FakeEntra:
-    """Entra ID's token endpoint; takes the secret ``right`` only."""
+    """Entra ID's token endpoint; takes the secrets and certificates in ``right``."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
+        self.right: list[object] = ["right"]
 
     async def token(self, authority: str, tenant: str, client_id: str, secret: SecretText, resource: str) -> ImdsToken:
         """Return a token, or refuse the secret."""
+        return self._answer(authority, tenant, client_id, secret.reveal(), resource)
+
+    async def token_by_certificate(
+        self, authority: str, tenant: str, client_id: str, certificate: ClientCertificate, resource: str
+    ) -> ImdsToken:
+        """Return a token, or refuse the certificate."""
+        return self._answer(authority, tenant, client_id, certificate.chain[0], resource)
+
+    def _answer(self, authority: str, tenant: str, client_id: str, proof: object, resource: str) -> ImdsToken:
         self.calls.append(f"{authority}/{tenant}/{client_id}")
-        if secret.reveal() != "right":
+        if proof not in self.right:
             raise TokenError(401, "invalid_client", "AADSTS7000215: Invalid client secret provided.")
-        return ImdsToken(access_token=jwt(oid="sp"), client_id=client_id, expires_on="99999999999", resource=resource)
+        token = jwt(oid="sp", n=str(len(self.calls)), tenant=tenant)
+        return ImdsToken(
+            access_token=token, expires_in="3599", expires_on=str(int(time.time()) + 3599), resource=resource
+        )
 
 
 class FakeApi:

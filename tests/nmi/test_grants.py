@@ -6,8 +6,8 @@ import pytest
 from tests.nmi.conftest import Make
 from tests.nmi.fakes import jwt
 
-from podidentity.nmi.grants import object_id_of, request_for
-from podidentity.nmi.tokens.source import Token
+from podidentity.nmi.grants import NO_OTHER_NAMESPACE, object_id_of, request_for
+from podidentity.nmi.tokens.source import Token, TokenRefused
 
 
 async def test_answer_counts_down_and_hides_the_token() -> None:
@@ -24,10 +24,9 @@ async def test_identity_that_names_nothing_is_not_the_nodes_own() -> None:
     """An AzureIdentity without ids never becomes a request for the node's default identity."""
     identity = Make.identity(client_id="")
     bare = type(identity)(metadata=identity.metadata)
-    assert request_for(bare, "r", "pod") is None
-    found = request_for(identity, "r", "pod")
-    assert found is not None
-    assert found.resource_id
+    with pytest.raises(TokenRefused, match="neither clientID nor resourceID"):
+        request_for(bare, "r", "pod", NO_OTHER_NAMESPACE)
+    assert request_for(identity, "r", "pod", NO_OTHER_NAMESPACE).resource_id
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "a.!!.c", "a.e30.c", "a.W10.c", "a.bnVsbA.c", "x" * 9000])

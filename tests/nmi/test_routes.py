@@ -165,69 +165,6 @@ async def test_managed_mode_reads_bindings(start: Start, make: type[Make]) -> No
     )
 
 
-async def test_service_principal_gets_its_token_from_entra(start: Start, make: type[Make]) -> None:
-    """Type 1 reads the Secret of the identity's namespace and asks Entra ID; IMDS is left alone."""
-    bench = await start()
-    pod = make.pod()
-    bench.put_pod(pod)
-    bench.api.secrets["team/sp"] = {"clientSecret": b"right\n"}
-    bench.put_assigned(make.assigned(pod, make.identity(type_=1, secret="sp")))
-    reply = await bench.token()
-    assert (reply.status, reply.json["client_id"]) == (200, "client-of-app")
-    assert bench.entra.calls == ["https://login.microsoftonline.com/tenant/client-of-app"]
-    assert bench.imds.calls == []
-
-
-@pytest.mark.parametrize(
-    ("secret", "data", "endpoint", "type_", "status"),
-    [
-        ("sp", {"clientSecret": b"wrong"}, "", 1, 401),
-        ("gone", {"clientSecret": b"right"}, "", 1, 403),
-        ("sp", {"a": b"right", "b": b"right"}, "", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "https://evil.example", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "https://[evil.example", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "http://login.microsoftonline.com", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "https://login.microsoftonline.com:8443", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "https://login.microsoftonline.com?x=", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "https://evil.example\\\\@login.microsoftonline.com", 1, 403),
-        ("sp", {"clientSecret": b"right"}, "", 2, 501),
-        ("sp", {"clientSecret": b"right"}, "", 7, 501),
-    ],
-)
-async def test_service_principal_refusals(  # noqa: PLR0917 - a table
-    start: Start, make: type[Make], secret: str, data: dict[str, bytes], endpoint: str, type_: int, status: int
-) -> None:
-    """Bad secrets, foreign token endpoints and unknown types are refused in JSON, and say why."""
-    bench = await start()
-    pod = make.pod()
-    bench.put_pod(pod)
-    bench.api.secrets["team/sp"] = data
-    bench.put_assigned(make.assigned(pod, make.identity(type_=type_, secret=secret, endpoint=endpoint)))
-    reply = await bench.token()
-    assert reply.status == status
-    assert reply.json["error_description"]
-
-
-async def test_secret_of_another_namespace_is_refused(start: Start, make: type[Make]) -> None:
-    """An AzureIdentity cannot make nmi read a Secret of a namespace that is not its own."""
-    bench = await start()
-    pod = make.pod(namespace="team")
-    bench.put_pod(pod)
-    bench.api.secrets["kube-system/sp"] = {"clientSecret": b"right"}
-    identity = make.identity(type_=1, secret="sp", namespace="team")
-    spec = identity.spec
-    stolen = type(spec)(
-        type=1,
-        client_id=spec.client_id,
-        tenant_id="tenant",
-        client_password=type(spec.client_password)(name="sp", namespace="kube-system"),
-    )
-    bench.put_assigned(make.assigned(pod, type(identity)(metadata=identity.metadata, spec=stolen)))
-    reply = await bench.token()
-    assert (reply.status, "another namespace" in reply.json["error_description"]) == (403, True)
-    assert bench.api.asked == []
-
-
 @pytest.mark.parametrize(
     ("failure", "status", "code", "retry"),
     [

@@ -74,7 +74,7 @@ async def test_bypass_cache_of_a_request_reaches_imds(start: Start, make: type[M
     bench.put_assigned(make.assigned(pod))
     first = await bench.token()
     assert (await bench.token(query="&bypass_cache=false")).json == first.json
-    bench.app.tokens.evict(lambda _: True)
+    bench.app.tokens.cached.evict(lambda _: True)
     second = await bench.token(query="&bypass_cache=TRUE")
     assert second.json["access_token"] != first.json["access_token"]
     assert [call.get("bypass_cache") for call in bench.imds.calls] == [None, "true"]

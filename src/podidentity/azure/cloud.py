@@ -18,13 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Addresses of one cloud; URLs without trailing slash."""
+    """Addresses of one cloud; URLs without trailing slash. ``other_logins``: further names of its Entra ID."""
 
     name: str
     resource_manager: str
     active_directory: str
     key_vault_dns_suffix: str
     key_vault_resource: str
+    other_logins: tuple[str, ...] = ()
 
     @property
     def resource_manager_audience(self) -> str:
@@ -32,15 +33,33 @@ class Cloud:
         return f"{self.resource_manager}/"
 
 
-def _cloud(name: str, resource_manager: str, active_directory: str, vault: str) -> Cloud:
-    return Cloud(name, f"https://{resource_manager}", f"https://{active_directory}", vault, f"https://{vault}")
+def _cloud(name: str, resource_manager: str, active_directory: str, vault: str, *other_logins: str) -> Cloud:
+    others = tuple(f"https://{host}" for host in other_logins)
+    return Cloud(name, f"https://{resource_manager}", f"https://{active_directory}", vault, f"https://{vault}", others)
 
 
-PUBLIC: Final = _cloud("AzurePublicCloud", "management.azure.com", "login.microsoftonline.com", "vault.azure.net")
-US_GOVERNMENT: Final = _cloud(
-    "AzureUSGovernmentCloud", "management.usgovcloudapi.net", "login.microsoftonline.us", "vault.usgovcloudapi.net"
+PUBLIC: Final = _cloud(
+    "AzurePublicCloud",
+    "management.azure.com",
+    "login.microsoftonline.com",
+    "vault.azure.net",
+    "login.windows.net",
+    "login.microsoft.com",
 )
-CHINA: Final = _cloud("AzureChinaCloud", "management.chinacloudapi.cn", "login.chinacloudapi.cn", "vault.azure.cn")
+US_GOVERNMENT: Final = _cloud(
+    "AzureUSGovernmentCloud",
+    "management.usgovcloudapi.net",
+    "login.microsoftonline.us",
+    "vault.usgovcloudapi.net",
+    "login.usgovcloudapi.net",
+)
+CHINA: Final = _cloud(
+    "AzureChinaCloud",
+    "management.chinacloudapi.cn",
+    "login.chinacloudapi.cn",
+    "vault.azure.cn",
+    "login.partner.microsoftonline.cn",
+)
 GERMAN: Final = _cloud(
     "AzureGermanCloud", "management.microsoftazure.de", "login.microsoftonline.de", "vault.microsoftazure.de"
 )

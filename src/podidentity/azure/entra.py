@@ -18,8 +18,10 @@ from podidentity.azure.imds import ImdsToken, parse_token, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from podidentity.azure.certificate import ClientCertificate
     from podidentity.config.redact import SecretText
 
+_ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _TENANT: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,254}")
 
 
@@ -58,6 +60,19 @@ class EntraClient:
         """A token for ``resource`` by client secret, in IMDS's shape. Raises TokenError, AzureUnavailable."""
         form = {"client_id": client_id, "client_secret": secret.reveal(), "grant_type": "client_credentials"}
         return await self.grant(authority, tenant, form, resource, version=version)
+
+    async def token_by_certificate(
+        self, authority: str, tenant: str, client_id: str, certificate: ClientCertificate, resource: str
+    ) -> ImdsToken:
+        """A token for ``resource`` by an assertion the certificate signs. Raises TokenError, AzureUnavailable."""
+        audience = self._endpoint(authority, tenant, "v1").partition("?")[0]
+        form = {
+            "client_id": client_id,
+            "client_assertion_type": _ASSERTION_TYPE,
+            "client_assertion": certificate.assertion(client_id, audience, now=self._wall()),
+            "grant_type": "client_credentials",
+        }
+        return await self.grant(authority, tenant, form, resource)
 
     async def grant(
         self,

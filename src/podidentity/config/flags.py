@@ -73,6 +73,10 @@ def _client_ids(text: str) -> frozenset[str]:
     return frozenset(one.strip().lower() for one in text.split(",") if one.strip())
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
 def _quoted(text: str) -> str:
     return f'"{text}"' if text else ""
 
@@ -88,6 +92,7 @@ FLOAT: Final = Kind("float", _float, _seconds)
 DURATION: Final = Kind("duration", parse_duration, format_duration)
 SECONDS: Final = Kind("seconds", lambda text: float(_int(text)), _seconds)
 CLIENT_IDS: Final = Kind("string", _client_ids, ",".join)
+LIST: Final = Kind("list", _words, ",".join)
 PORT: Final = Kind("port", _port, str)
 
 

@@ -6,10 +6,11 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 
 from podidentity.config import pflag
 from podidentity.config.errors import ConfigError, UsageError
-from podidentity.config.flags import BOOL, FLOAT, INT, PORT, SECONDS, TEXT, Flag
+from podidentity.config.flags import BOOL, FLOAT, INT, LIST, PORT, SECONDS, TEXT, Flag
 from podidentity.config.settings import (
     CommonSettings,
     above_zero,
@@ -34,6 +35,14 @@ def _ipv4(text: str) -> str:
         ipaddress.IPv4Address(text)
     except ValueError:
         return "is not an IPv4 address"
+    return ""
+
+
+def _https(urls: tuple[str, ...]) -> str:
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+            return "must hold URLs such as https://login.example.com, separated by commas"
     return ""
 
 
@@ -97,6 +106,19 @@ class NmiSettings(CommonSettings):
     imds_burst: int = flag("imds-burst", INT, 10, "of these, how many at once after a pause", at_least(1))
     imds_concurrent: int = flag(
         "imds-concurrent", INT, 3, "of these, how many in flight (the whole VM has 5)", at_least(1)
+    )
+    cloud: str = flag(
+        "cloud", TEXT, "", "cloud of service principals: AzurePublicCloud, AzureChinaCloud, ... (default $CLOUD)"
+    )
+    allowed_ad_endpoints: tuple[str, ...] = flag(
+        "allowed-ad-endpoints", LIST, (), "https URLs beside the cloud's own that adEndpoint may name", _https
+    )
+    allow_cross_namespace_secrets: bool = switch(
+        "allow-cross-namespace-secrets",
+        "let clientPassword name a Secret of another namespace than its AzureIdentity's",
+    )
+    multi_tenant_array: bool = switch(
+        "multi-tenant-array", "answer a JSON array for identities with auxiliaryTenantIDs, as the original did"
     )
     log_format: str = flag("log-format", TEXT, "text", "text or json", one_of("text", "json"))
     host_ip: str = ""

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
 
 from podidentity.aio.clock import Clock
-from podidentity.azure.cloud import CHINA, GERMAN, PUBLIC, US_GOVERNMENT
+from podidentity.azure.cloud import PUBLIC, cloud_named
 from podidentity.azure.entra import EntraClient
 from podidentity.azure.imds import ImdsClient
 from podidentity.config.build import Build
@@ -28,6 +27,7 @@ from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
 from podidentity.telemetry.logging import Logger, get_logger
 from podidentity.telemetry.metrics import Metrics
@@ -125,10 +125,10 @@ class _Running:
                 meter=metrics,
                 clock=clock,
                 rng=random.Random(),  # noqa: S311 - spreads load
-                authorities=_authorities(),
+                authorities=_authorities(settings),
             )
             app = build_app(settings, deps, addresses=[self.target])
-            stack.push_async_callback(app.flights.close)
+            stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper()
             await stack.enter_async_context(self._health(keeper, watches))
@@ -191,9 +191,11 @@ def _count_api_error(metrics: Metrics, operation: str, _error: KubeError) -> Non
         metrics.count("kubernetes_api_operations_errors_count", operation_type=names[operation])
 
 
-def _authorities() -> frozenset[str]:
-    clouds = (PUBLIC, US_GOVERNMENT, CHINA, GERMAN)
-    return frozenset(urlsplit(cloud.active_directory).hostname or "" for cloud in clouds)
+def _authorities(settings: NmiSettings) -> Authorities:
+    """Return the token endpoints of the configured cloud and those the flag adds. Raises ConfigError."""
+    environ = settings.azure_environ
+    cloud = cloud_named(settings.cloud or environ.get("CLOUD", "") or PUBLIC.name, environ)
+    return Authorities(cloud.active_directory, (*cloud.other_logins, *settings.allowed_ad_endpoints))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -10,7 +10,11 @@ from typing import Final
 
 from podidentity.aio.clock import Clock
 from podidentity.aio.singleflight import SingleFlight
-from podidentity.api.constants import TYPE_SERVICE_PRINCIPAL, TYPE_USER_ASSIGNED
+from podidentity.api.constants import (
+    TYPE_SERVICE_PRINCIPAL,
+    TYPE_SERVICE_PRINCIPAL_CERTIFICATE,
+    TYPE_USER_ASSIGNED,
+)
 from podidentity.api.core import Pod
 from podidentity.api.resources import PODS, SECRETS
 from podidentity.config.nmi import NmiSettings
@@ -20,21 +24,26 @@ from podidentity.nmi.cluster import Cluster
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.documents import Documents, ImdsForward
 from podidentity.nmi.gate import GateRules
+from podidentity.nmi.grants import SecretRules
 from podidentity.nmi.handler import Handler, HandlerRules
 from podidentity.nmi.journal import Journal, Meter
+from podidentity.nmi.notices import Conditions, Notices
 from podidentity.nmi.pods import PodApi, PodFinder
 from podidentity.nmi.server import Server
+from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.tokens.cached import Cached
 from podidentity.nmi.tokens.compose import Briefly, ByType, FlightKey, OneFlight
-from podidentity.nmi.tokens.entra import Grants, Secrets, ServicePrincipal
 from podidentity.nmi.tokens.fair import FairBudget
 from podidentity.nmi.tokens.imds import Imds, ImdsTokens, Throttled
 from podidentity.nmi.tokens.pace import Pace
+from podidentity.nmi.tokens.principal import Grants, ServicePrincipal, watch_secrets
+from podidentity.nmi.tokens.proofs import Proofs, Secrets
 from podidentity.nmi.tokens.source import Token
 from podidentity.nmi.waiters import Waiters
 from podidentity.telemetry.logging import Logger
 
 IMDS_DOCUMENTS_A_SECOND: Final = 5.0
+ENTRA_A_SECOND: Final = 10.0
 HELD_PER_POD: Final = 32
 HELD_IN_ALL: Final = 1024
 MANAGED: Final = "managed"
@@ -53,7 +62,7 @@ class Deps:
     meter: Meter
     clock: Clock
     rng: random.Random
-    authorities: frozenset[str]
+    authorities: Authorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +73,7 @@ class App:
     handler: Handler
     cluster: Cluster
     finder: PodFinder
-    tokens: Cached
-    flights: SingleFlight[FlightKey, Token]
+    tokens: Tokens
     synced: asyncio.Event
 
 
@@ -118,22 +126,55 @@ def rules_of(settings: NmiSettings, addresses: Sequence[str]) -> HandlerRules:
         metadata_required=settings.metadata_header_required,
         block_instance=settings.block_instance_metadata,
     )
-    return HandlerRules(gate, policy_of(settings), own_addresses=own, retry_after=settings.set_retry_after_header)
-
-
-def _tokens(settings: NmiSettings, deps: Deps, journal: Journal, flights: SingleFlight[FlightKey, Token]) -> Cached:
-    """Compose the sources: kept tokens, refusals of just now, one flight for equal requests, budget, IMDS."""
-    clock = deps.clock
-    budget = FairBudget(
-        Pace(settings.imds_rate, settings.imds_burst, clock),
-        concurrent=settings.imds_concurrent,
-        reserved=1,
-        clock=clock,
+    return HandlerRules(
+        gate,
+        policy_of(settings),
+        own_addresses=own,
+        retry_after=settings.set_retry_after_header,
+        secrets=SecretRules(anywhere=settings.allow_cross_namespace_secrets),
+        tenant_array=settings.multi_tenant_array,
     )
-    imds = Throttled(Imds(deps.imds_tokens, journal), budget)
-    principal = ServicePrincipal(deps.entra, deps.secrets, authorities=deps.authorities)
-    by_type = ByType({TYPE_USER_ASSIGNED: imds, TYPE_SERVICE_PRINCIPAL: principal})
-    return Cached(Briefly(OneFlight(by_type, flights), clock=clock), clock=clock, rng=deps.rng)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The sources of tokens, composed: kept tokens, refusals of just now, one flight for equal requests, budgets."""
+
+    cached: Cached
+    flights: SingleFlight[FlightKey, Token]
+    proofs: Proofs
+    imds: FairBudget
+    conditions: Conditions
+
+    async def run(self) -> None:
+        """Refresh tokens and look after the Secrets in use, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.cached.run())
+            group.create_task(watch_secrets(self.proofs, lambda: self.cached.secrets, self._evict))
+
+    def _evict(self, secret: str) -> int:
+        return self.cached.evict(lambda request: request.secret == secret)
+
+
+def _tokens(settings: NmiSettings, deps: Deps) -> Tokens:
+    clock = deps.clock
+    conditions = Conditions(clock)
+    notices = Notices(deps.log, deps.meter, conditions, clock=clock)
+    pace = Pace(settings.imds_rate, settings.imds_burst, clock)
+    imds = FairBudget(pace, concurrent=settings.imds_concurrent, reserved=1, clock=clock)
+    proofs = Proofs(deps.secrets, notices, clock=clock)
+    entra = FairBudget(Pace(ENTRA_A_SECOND, ENTRA_A_SECOND, clock), concurrent=4, reserved=1, clock=clock)
+    principal = Throttled(ServicePrincipal(deps.entra, proofs, deps.authorities, notices.entra), entra)
+    flights: SingleFlight[FlightKey, Token] = SingleFlight()
+    by_type = ByType(
+        {
+            TYPE_USER_ASSIGNED: Throttled(Imds(deps.imds_tokens, notices), imds),
+            TYPE_SERVICE_PRINCIPAL: principal,
+            TYPE_SERVICE_PRINCIPAL_CERTIFICATE: principal,
+        }
+    )
+    cached = Cached(Briefly(OneFlight(by_type, flights), clock=clock), clock=clock, rng=deps.rng)
+    return Tokens(cached, flights, proofs, imds, conditions)
 
 
 def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], limits: Limits | None = None) -> App:
@@ -142,8 +183,7 @@ def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], li
     journal = Journal(deps.log, deps.meter, clock=clock)
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
     finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
-    flights: SingleFlight[FlightKey, Token] = SingleFlight()
-    tokens = _tokens(settings, deps, journal, flights)
+    tokens = _tokens(settings, deps)
     documents = Documents(
         deps.imds_documents,
         FairBudget(Pace(IMDS_DOCUMENTS_A_SECOND, 2, clock), concurrent=2, clock=clock, per_caller=8, total=64),
@@ -153,10 +193,10 @@ def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], li
         rules_of(settings, addresses),
         cluster,
         finder,
-        tokens,
+        tokens.cached,
         documents,
         synced=synced,
         journal=journal,
         clock=clock,
     )
-    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, flights, synced)
+    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, synced)

@@ -4,36 +4,80 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from podidentity.api.constants import TYPE_USER_ASSIGNED
 from podidentity.api.identity import AzureIdentity
-from podidentity.nmi.tokens.source import TokenRequest
+from podidentity.nmi.tokens.source import TokenRefused, TokenRequest
 from podidentity.rules.identity_choice import Named
 
+MAX_AUXILIARY_TENANTS: Final = 3
 
-def request_for(identity: AzureIdentity, resource: str, caller: str, *, bypass: bool = False) -> TokenRequest | None:
-    """Return the token request for an identity; None when it names nothing, which would mean the node's own.
 
-    The Secret of a service principal is looked for in the identity's own namespace, whatever it says.
+@dataclass(frozen=True, slots=True)
+class SecretRules:
+    """``anywhere``: clientPassword may name a Secret of another namespace than its AzureIdentity's."""
+
+    anywhere: bool = False
+
+
+NO_OTHER_NAMESPACE: Final = SecretRules()
+
+
+def request_for(
+    identity: AzureIdentity, resource: str, caller: str, rules: SecretRules, *, bypass: bool = False
+) -> TokenRequest:
+    """Return the token request for an identity.
+
+    Raises TokenRefused for one that names nothing, which would mean the node's own, and for one that names a Secret it
+    may not use.
     """
     spec = identity.spec
     if spec.type == TYPE_USER_ASSIGNED:
         client_id, resource_id = spec.client_id.casefold(), spec.resource_id.casefold()
         if not client_id and not resource_id:
-            return None
+            raise TokenRefused(403, f"AzureIdentity {identity.key} has neither clientID nor resourceID")
         return TokenRequest(resource, client_id=client_id, resource_id=resource_id, caller=caller, bypass=bypass)
+    auxiliary_tenants(identity)
     return TokenRequest(
         resource,
         type=spec.type,
         client_id=spec.client_id.casefold(),
         tenant_id=spec.tenant_id,
         ad_endpoint=spec.ad_endpoint,
-        secret=f"{identity.metadata.namespace}/{spec.client_password.name}",
+        secret=_secret_of(identity, rules),
         caller=caller,
         bypass=bypass,
     )
+
+
+def _secret_of(identity: AzureIdentity, rules: SecretRules) -> str:
+    named = identity.spec.client_password
+    namespace = named.namespace or identity.namespace
+    if namespace != identity.namespace and not rules.anywhere:
+        raise TokenRefused(
+            403,
+            f"AzureIdentity {identity.key} names a Secret of another namespace; put the Secret beside it, or allow "
+            "this with --allow-cross-namespace-secrets",
+        )
+    if not named.name or "/" in named.name or "/" in namespace:
+        raise TokenRefused(403, f"AzureIdentity {identity.key} names no Secret in clientPassword")
+    return f"{namespace}/{named.name}"
+
+
+def auxiliary_tenants(identity: AzureIdentity) -> tuple[str, ...]:
+    """Return the further tenants a service principal wants tokens of. Raises TokenRefused when they are too many."""
+    tenants = identity.spec.auxiliary_tenant_ids or ()
+    if identity.spec.type == TYPE_USER_ASSIGNED:
+        return ()
+    if len(tenants) > MAX_AUXILIARY_TENANTS:
+        raise TokenRefused(
+            403, f"AzureIdentity {identity.key} has {len(tenants)} auxiliaryTenantIDs, at most {MAX_AUXILIARY_TENANTS}"
+        )
+    return tenants
 
 
 def request_of_node(named: Named, resource: str, caller: str, *, bypass: bool = False) -> TokenRequest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -21,7 +21,14 @@ from podidentity.nmi.authorize import waited_in_vain as in_vain
 from podidentity.nmi.cluster import Cluster
 from podidentity.nmi.documents import Documents
 from podidentity.nmi.gate import GateRules, Target, admit, understand
-from podidentity.nmi.grants import object_id_of, request_for, request_of_node
+from podidentity.nmi.grants import (
+    NO_OTHER_NAMESPACE,
+    SecretRules,
+    auxiliary_tenants,
+    object_id_of,
+    request_for,
+    request_of_node,
+)
 from podidentity.nmi.journal import Journal
 from podidentity.nmi.paths import Kind
 from podidentity.nmi.pods import PodFinder, PodUnknown, pod_addresses
@@ -36,12 +43,17 @@ RETRY_AFTER_NO_IDENTITY_SECONDS = 20
 
 @dataclass(frozen=True, slots=True)
 class HandlerRules:
-    """``own_addresses`` are the node's: no pod has them. ``retry_after`` makes "no identity" a 503 instead of 404."""
+    """``own_addresses`` are the node's: no pod has them. ``retry_after`` makes "no identity" a 503 instead of 404.
+
+    ``tenant_array``: an identity with auxiliary tenants is answered with an array of tokens.
+    """
 
     gate: GateRules
     policy: Policy
     own_addresses: frozenset[str] = frozenset()
     retry_after: bool = False
+    secrets: SecretRules = NO_OTHER_NAMESPACE
+    tenant_array: bool = False
 
 
 class Handler:
@@ -109,12 +121,18 @@ class Handler:
             return None
         decision = self._decide(pod, query)
         if isinstance(decision, Serve):
-            wanted = request_for(decision.identities[0], query.resource, pod.key, bypass=query.bypass)
+            identity = decision.identities[0]
+            if self._rules.tenant_array and identity.spec.auxiliary_tenant_ids:
+                return None
+            try:
+                wanted = self._asked(identity, query, pod)
+            except TokenRefused:
+                return None
         elif isinstance(decision, PassThrough):
             wanted = request_of_node(query.named, query.resource, pod.key, bypass=query.bypass)
         else:
             return None
-        token = self._tokens.peek(wanted) if wanted is not None else None
+        token = self._tokens.peek(wanted)
         return token.answer(self._clock.wall()) if token is not None else None
 
     def _decide(self, pod: Pod, query: TokenQuery, *, host: bool = False) -> Decision:
@@ -189,32 +207,30 @@ class Handler:
     async def _serve(self, pod: Pod, query: TokenQuery, decision: Serve, *, host: bool) -> Answer:
         identity, token = await self._pick(pod, query, decision)
         self._journal.matched(pod, query.named, identity, query.resource, several=len(decision.identities) > 1)
-        if not host:
-            return token.answer(self._clock.wall())
-        body = HostTokenBody(token.body(int(self._clock.wall())), identity.spec.client_id)
-        return Answer(200, msgspec.json.encode(body))
+        tenants = auxiliary_tenants(identity)
+        now = self._clock.wall()
+        if host:
+            return Answer(200, msgspec.json.encode(HostTokenBody(token.body(int(now)), identity.spec.client_id)))
+        if not (tenants and self._rules.tenant_array):
+            return token.answer(now)
+        asked = self._asked(identity, query, pod)
+        others = [await self._tokens.token(replace(asked, tenant_id=tenant)) for tenant in tenants]
+        return Answer(200, msgspec.json.encode([one.body(int(now)) for one in (token, *others)]))
 
     async def _pick(self, pod: Pod, query: TokenQuery, decision: Serve) -> tuple[AzureIdentity, Token]:
         """Get the token; an object id is known by the tokens only, so the pod's own are compared with it."""
         wanted = query.named.object_id.casefold()
         if not wanted:
             identity = decision.identities[0]
-            return identity, await self._tokens.token(_asked(identity, query, pod))
+            return identity, await self._tokens.token(self._asked(identity, query, pod))
         for identity in decision.identities:
-            token = await self._tokens.token(_asked(identity, query, pod))
+            token = await self._tokens.token(self._asked(identity, query, pod))
             if object_id_of(token.access_token) == wanted:
                 return identity, token
         raise TokenRefused(400, "Identity not found", code="invalid_request")
 
-
-def _asked(identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest:
-    namespace = identity.spec.client_password.namespace
-    if namespace and namespace != identity.namespace:
-        raise TokenRefused(403, f"AzureIdentity {identity.key} names a Secret of another namespace")
-    asked = request_for(identity, query.resource, pod.key, bypass=query.bypass)
-    if asked is None:
-        raise TokenRefused(400, f"AzureIdentity {identity.key} has neither clientID nor resourceID")
-    return asked
+    def _asked(self, identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest:
+        return request_for(identity, query.resource, pod.key, self._rules.secrets, bypass=query.bypass)
 
 
 def _answer_of(refused: TokenRefused) -> Answer:

@@ -9,11 +9,9 @@ from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
 from podidentity.api.core import Pod
 from podidentity.api.identity import AzureIdentity
-from podidentity.azure.errors import AzureError
 from podidentity.config.redact import redact_client_id
 from podidentity.nmi.answer import Answer
 from podidentity.nmi.request import Request
-from podidentity.nmi.tokens.source import TokenRequest
 from podidentity.rules.identity_choice import ANY, Named
 from podidentity.telemetry.logging import Logger
 
@@ -27,6 +25,10 @@ class Meter(Protocol):
 
     def count(self, name: str, amount: float = 1, **labels: str) -> None:
         """Add to a counter."""
+        ...
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
         ...
 
 
@@ -111,32 +113,6 @@ class Journal:
         """Record that Azure gave no token."""
         if self._lines.try_take() == 0:
             self._log.error("failed to get a token", pod=pod, resource=resource, status=status, error=reason)
-
-    def imds(self, request: TokenRequest, seconds: float, failure: AzureError | None) -> None:
-        """Record a call to IMDS."""
-        kind = "adal_token_msi_userassignedid" if request.client_id or request.resource_id else "adal_token_msi"
-        if failure is None:
-            self._meter.observe("imds_operations_duration_seconds", seconds, operation_type=kind)
-        else:
-            self._meter.count("imds_operations_errors_count", operation_type=kind)
-
-    def imds_unnamed(self, request: TokenRequest) -> None:
-        """Record a token that IMDS gave without saying whose it is."""
-        self._meter.count("nmi_tokens_without_client_id_count")
-        if self._first_time("unnamed", request.client_id):
-            client_id = redact_client_id(request.client_id)
-            self._log.warning("the metadata endpoint does not say whose token it gave", clientid=client_id)
-
-    def imds_foreign(self, request: TokenRequest, client_id: str) -> None:
-        """Record a token of another identity than the one asked for: it was thrown away."""
-        self._meter.count("nmi_foreign_tokens_count")
-        if self._lines.try_take() == 0:
-            self._log.error(
-                "token of another identity thrown away",
-                pod=request.caller,
-                wanted=redact_client_id(request.client_id),
-                came=redact_client_id(client_id),
-            )
 
     def _resource(self, resource: str, status: int) -> str:
         """Return the label for a resource: only those that were served count as names, and not too many."""

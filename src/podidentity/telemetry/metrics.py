@@ -48,6 +48,8 @@ _CONTRACT: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]
 _OURS: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]] = (
     ("nmi_tokens_without_client_id_count", "counter", "Tokens IMDS gave without saying whose they are", (), ()),
     ("nmi_foreign_tokens_count", "counter", "Tokens of another identity than asked for, thrown away", (), ()),
+    ("nmi_secret_problems_count", "counter", "Times a Secret of a service principal could not be used", (), ()),
+    ("nmi_certificate_expiry_timestamp_seconds", "gauge", "End of a certificate in use", ("secret",), ()),
 )
 _COUNTER_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
 

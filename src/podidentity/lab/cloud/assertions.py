@@ -6,8 +6,9 @@ from collections.abc import Collection
 import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from podidentity.lab.cloud.model import ServicePrincipal
@@ -15,6 +16,11 @@ from podidentity.lab.cloud.tokens import b64, unb64
 
 _FEDERATED = "api://AzureADTokenExchange"
 _PARTS = 3
+_CURVES: dict[tuple[str, str], HashAlgorithm] = {
+    ("secp256r1", "ES256"): SHA256(),
+    ("secp384r1", "ES384"): SHA384(),
+    ("secp521r1", "ES512"): SHA512(),
+}
 
 
 class ProofError(Exception):
@@ -74,25 +80,36 @@ def check_assertion(text: str, principal: ServicePrincipal, endpoints: Collectio
 
 
 def _check_signature(header: _Header, signed: bytes, signature: bytes, principal: ServicePrincipal) -> None:
-    scheme: padding.AsymmetricPadding = padding.PKCS1v15()
-    if header.alg == "PS256":
-        scheme = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
-    for pem in principal.certificates if header.alg in ("RS256", "PS256") else ():
+    for pem in principal.certificates:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         der, key = certificate.public_bytes(Encoding.DER), certificate.public_key()
         sha1 = b64(hashlib.sha1(der, usedforsecurity=False).digest())
-        if not isinstance(key, rsa.RSAPublicKey) or (
-            header.x5t.rstrip("=") != sha1 and header.x5t_s256.rstrip("=") != b64(hashlib.sha256(der).digest())
-        ):
+        if header.x5t.rstrip("=") != sha1 and header.x5t_s256.rstrip("=") != b64(hashlib.sha256(der).digest()):
             continue
-        try:
-            key.verify(signature, signed, scheme, SHA256())
-        except InvalidSignature:
-            continue
-        return
+        if _signed(key, header.alg, signed, signature):
+            return
     thumbprint = header.x5t or header.x5t_s256
     raise ProofError(
         700027,
         f"The certificate with identifier used to sign the client assertion is not registered on application. "
         f"[Reason - The key was not found., Thumbprint of key used by client: '{thumbprint}'].",
     )
+
+
+def _signed(key: object, algorithm: str, signed: bytes, signature: bytes) -> bool:
+    """Whether the key made this signature. EC keys are taken too, which the documentation of Entra ID leaves open."""
+    try:
+        if isinstance(key, rsa.RSAPublicKey) and algorithm == "RS256":
+            key.verify(signature, signed, padding.PKCS1v15(), SHA256())
+        elif isinstance(key, rsa.RSAPublicKey) and algorithm == "PS256":
+            scheme = padding.PSS(mgf=padding.MGF1(SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+            key.verify(signature, signed, scheme, SHA256())
+        elif isinstance(key, ec.EllipticCurvePublicKey) and (key.curve.name, algorithm) in _CURVES:
+            half = len(signature) // 2
+            r, s = (int.from_bytes(part, "big") for part in (signature[:half], signature[half:]))
+            key.verify(encode_dss_signature(r, s), signed, ec.ECDSA(_CURVES[key.curve.name, algorithm]))
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True

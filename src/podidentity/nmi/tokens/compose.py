@@ -96,5 +96,5 @@ class ByType:
         """Ask the source of ``request.type``."""
         source = self._sources.get(request.type)
         if source is None:
-            raise TokenRefused(501, f"unsupported identity type {request.type}", code="unsupported_identity_type")
+            raise TokenRefused(403, f"unsupported identity type {request.type}", code="unsupported_identity_type")
         return await source.token(request)

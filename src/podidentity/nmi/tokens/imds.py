@@ -154,7 +154,7 @@ def token_of(answer: ImdsAnswer, request: TokenRequest) -> Token:
         answer.access_token,
         expires_on,
         answer.resource or request.resource,
-        client_id=answer.client_id,
+        client_id=answer.client_id or request.client_id,
         not_before=not_before,
         ext_expires_in=extended,
         token_type=answer.token_type or "Bearer",
