@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shlex
 import signal
@@ -44,12 +45,16 @@ def test_no_lab_says_how_to_start_one(words: Sequence[str], tmp_path: Path, caps
     assert not directory.exists()
 
 
-@pytest.mark.parametrize(("option", "value"), [("--nodes", "3"), ("--network", "routed")])
+@pytest.mark.parametrize(("option", "value"), [("--nodes", "3"), ("--network", "routed"), ("--api-server", "real")])
 def test_a_lab_stays_what_it_was_made_as(
     option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Another number of nodes for a lab that exists is refused, not silently ignored."""
-    save_spec(Layout(tmp_path).spec, new_spec(node_count=2, network="bridge", port=1))
+    """Something else for a lab that exists, made by a version that knew one API server, is refused, not ignored."""
+    spec = Layout(tmp_path).spec
+    save_spec(spec, new_spec(node_count=2, network="bridge", port=1))
+    older = json.loads(spec.read_text())
+    del older["api_server"]
+    spec.write_text(json.dumps(older))
     code, text = said(capsys, "up", "--dir", str(tmp_path), option, value)
     assert code == 1
     assert f"{option} {value}: the lab in {tmp_path} was made with " in text

@@ -43,7 +43,7 @@ async def attached_to(folder: Path) -> AsyncIterator[Stage]:
     spec = load_spec(layout.spec)
     assert spec is not None
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(Cluster(layout))
+        cluster = await stack.enter_async_context(Cluster(layout, spec))
         azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
         yield Stage(RunningLab(spec, layout, cluster, azure))
 

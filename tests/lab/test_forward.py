@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from podidentity.config.errors import ConfigError
-from podidentity.lab.forward import bind_loopback, forwarding
+from podidentity.lab.forward import bind_loopback, bind_unix, forwarding
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,6 +37,21 @@ async def test_bytes_and_ends_pass_both_ways(tmp_path: Path) -> None:
         assert await reader.read(-1) == b"X" * 1_000_000
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_socket_stands_for_an_address(tmp_path: Path) -> None:
+    """A server that listens on an address only is reached through a Unix socket, made anew after a killed lab."""
+    path = tmp_path / "s"
+    for _ in range(2):
+        async with await asyncio.start_server(_echo, "127.0.0.1", 0) as server:
+            async with forwarding(bind_unix(path), server.sockets[0].getsockname()):
+                reader, writer = await asyncio.open_unix_connection(str(path))
+                writer.write(b"a")
+                assert await reader.readexactly(1) == b"A"
+                assert path.stat().st_mode & 0o777 == 0o600
+            assert await _ended(reader)
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_missing_target_ends_the_connection(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import os
 import shlex
@@ -12,10 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Coroutine
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -24,7 +21,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from podidentity.aio.signals import until_signal
-from podidentity.config.errors import ConfigError, UsageError
+from podidentity.cli.lab_options import (
+    DEFAULT_DIRECTORY,
+    ApiServerOption,
+    Directory,
+    Namespace,
+    NetworkOption,
+    Nodes,
+    filled,
+    wish_for,
+    with_dir,
+)
+from podidentity.config.errors import ConfigError
 from podidentity.kube.errors import KubeError
 from podidentity.lab import access
 from podidentity.lab.azure import AzureError
@@ -34,7 +42,7 @@ from podidentity.lab.execute import STDOUT
 from podidentity.lab.layout import Layout
 from podidentity.lab.lock import holder
 from podidentity.lab.outer import Wish, prepared, remove_directory, running_lab
-from podidentity.lab.spec import load_spec
+from podidentity.lab.spec import LabSpec, load_spec
 
 T = TypeVar("T")
 STOP_SECONDS = 20
@@ -49,47 +57,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-
-
-class ApiServer(StrEnum):
-    """Which API server a lab runs."""
-
-    embedded = "embedded"
-    real = "real"
-
-
-class PodNetwork(StrEnum):
-    """How pods are connected: behind a bridge as kubenet does, or routed as Azure CNI and Calico do."""
-
-    bridge = "bridge"
-    routed = "routed"
-
-
-def _default_directory() -> Path:
-    """Under XDG_STATE_HOME, else the home directory; for someone without either, in the temporary directory."""
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    if state.is_absolute():
-        return state / "podidentity" / "lab"
-    with contextlib.suppress(RuntimeError):  # a user id that no password file knows
-        if (home := Path.home()).is_absolute():
-            return home / ".local" / "state" / "podidentity" / "lab"
-    return Path(tempfile.gettempdir()) / f"podidentity-{os.getuid()}" / "lab"
-
-
-DEFAULT_DIRECTORY = _default_directory()
-
-Directory = Annotated[Path, typer.Option("--dir", help="Where the lab keeps its state; one directory is one lab.")]
-Nodes = Annotated[int | None, typer.Option(help="Number of nodes.", min=1, max=50, show_default="2")]
-ApiServerOption = Annotated[ApiServer, typer.Option("--api-server", help="The API server to run.")]
-NetworkOption = Annotated[
-    PodNetwork | None, typer.Option("--network", help="How pods are connected.", show_default="bridge")
-]
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace.")]
-
-
-def _supported(server: ApiServer) -> None:
-    if server is ApiServer.real:
-        raise UsageError("--api-server: 'real' is not in this version; 'embedded' is")
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
@@ -118,48 +85,25 @@ def _run(work: Coroutine[object, object, T]) -> T:
         raise typer.Exit(_SIGNALLED + ended[0]) from None
 
 
-def _with_dir(command: str, directory: Path) -> str:
-    """``podidentity lab COMMAND`` for the lab in ``directory``, as a shell takes it."""
-    return f"podidentity lab {command}" + (
-        "" if directory == DEFAULT_DIRECTORY else f" --dir {shlex.quote(str(directory))}"
-    )
-
-
 def _running(directory: Path) -> Layout:
     layout = Layout(directory.resolve())
     if holder(layout.lock) is None:
-        raise ConfigError(f"no lab runs in {directory}; `{_with_dir('up', directory)}` starts one")
+        raise ConfigError(f"no lab runs in {directory}; `{with_dir('up', directory)}` starts one")
     return layout
-
-
-def _wish(directory: Path, nodes: int | None, network: PodNetwork | None, port: int = 0) -> Wish:
-    """What was asked for; ConfigError when the lab in ``directory`` was made as something else."""
-    kept = load_spec(Layout(directory.resolve()).spec)
-    name = network.value if network else None
-    if kept:
-        for option, given, made in (("--nodes", nodes, kept.node_count), ("--network", name, kept.network)):
-            if given not in {None, made}:
-                raise ConfigError(
-                    f"{option} {given}: the lab in {directory} was made with {made}; "
-                    f"`{_with_dir('down --remove', directory)}` removes it, another --dir makes a second one"
-                )
-    fresh = Wish(directory, port=port)
-    return dataclasses.replace(fresh, nodes=nodes or fresh.nodes, network=network.value if network else fresh.network)
 
 
 @app.command()
 def up(  # noqa: PLR0917 - each is an option of its own
     directory: Directory = DEFAULT_DIRECTORY,
     nodes: Nodes = None,
-    api_server: ApiServerOption = ApiServer.embedded,
+    api_server: ApiServerOption = None,
     network: NetworkOption = None,
     port: Annotated[int, typer.Option(help="Loopback port of the API; 0 takes a free one.", min=0, max=65535)] = 0,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay; Ctrl-C ends the lab.")] = False,
     ready_fd: Annotated[int, typer.Option(hidden=True)] = -1,
 ) -> None:
     """Start a lab, or resume the one whose state is in --dir."""
-    _supported(api_server)
-    wish = _wish(directory, nodes, network, port)
+    wish = wish_for(directory, port, nodes, network, api_server)
     if foreground:
         _run(until_signal(_hold(wish, ready_fd)))
         return
@@ -169,8 +113,14 @@ def up(  # noqa: PLR0917 - each is an option of its own
 
 def _start_in_background(wish: Wish) -> None:
     """Start ``lab up --foreground`` as a process of its own and wait for its word."""
-    layout = prepared(wish.directory)
-    words = [f"--dir={wish.directory}", f"--nodes={wish.nodes}", f"--network={wish.network}", f"--port={wish.port}"]
+    layout = prepared(wish)
+    words = [
+        f"--dir={wish.directory}",
+        f"--nodes={wish.nodes}",
+        f"--network={wish.network}",
+        f"--api-server={wish.api_server}",
+        f"--port={wish.port}",
+    ]
     read, write = os.pipe()
     with (layout.logs / "lab.log").open("ab") as log, os.fdopen(read) as answer:
         subprocess.Popen(  # noqa: S603 - the command is ours
@@ -216,15 +166,20 @@ async def _hold(wish: Wish, ready_fd: int) -> None:
         raise
 
 
-def _print_ready(layout: Layout, directory: Path) -> None:
+def _spec(layout: Layout) -> LabSpec:
     spec = load_spec(layout.spec)
     if spec is None:
         raise ConfigError(f"{layout.spec} is missing")
+    return spec
+
+
+def _print_ready(layout: Layout, directory: Path) -> None:
+    spec = _spec(layout)
     nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
-    typer.echo(f"The lab in {directory} is ready: {nodes}, API on https://127.0.0.1:{spec.port}.")
+    typer.echo(f"The lab in {directory} is ready: {nodes}, {spec.api_server} API on https://127.0.0.1:{spec.port}.")
     typer.echo(f"  export KUBECONFIG={shlex.quote(str(layout.kubeconfig))}")
-    typer.echo(f"  {_with_dir('get nodes', directory)}")
-    typer.echo(f"  {_with_dir('down', directory)}")
+    typer.echo(f"  {with_dir('get nodes', directory)}")
+    typer.echo(f"  {with_dir('down', directory)}")
 
 
 @app.command()
@@ -257,7 +212,8 @@ def down(
 def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say whether a lab runs in --dir and what runs in it."""
     layout = _running(directory)
-    typer.echo(f"running, process {holder(layout.lock)}, KUBECONFIG={layout.kubeconfig}")
+    server = _spec(layout).api_server
+    typer.echo(f"running, process {holder(layout.lock)}, {server} API, KUBECONFIG={layout.kubeconfig}")
     for word in ("nodes", "pods"):
         typer.echo(_run(_table(layout, word, "", "default", every=word == "pods")))
 
@@ -269,7 +225,7 @@ def kubeconfig(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 
 async def _table(layout: Layout, word: str, name: str, namespace: str, *, every: bool) -> str:
-    async with Cluster(layout) as cluster:
+    async with Cluster(layout, _spec(layout)) as cluster:
         kind = access.find_kind(await access.discover(cluster.client), word)
         return await access.get_table(cluster.client, kind, namespace, name, all_namespaces=every)
 
@@ -294,7 +250,7 @@ def apply(files: list[Path], directory: Directory = DEFAULT_DIRECTORY, namespace
     layout = _running(directory)
 
     async def work() -> None:
-        async with Cluster(layout) as cluster:
+        async with Cluster(layout, _spec(layout)) as cluster:
             for file in files:
                 async for line in access.apply(cluster.client, file, namespace):
                     typer.echo(line)
@@ -314,7 +270,7 @@ def logs(
     layout = _running(directory)
 
     async def work() -> str:
-        async with Cluster(layout) as cluster:
+        async with Cluster(layout, _spec(layout)) as cluster:
             return await access.pod_logs(cluster.client, namespace, pod, tail=tail, since=since)
 
     typer.echo(_run(work()), nl=False)
@@ -337,7 +293,7 @@ def execute(
             stream.buffer.flush()
 
     async def work() -> int:
-        async with Cluster(layout) as cluster:
+        async with Cluster(layout, _spec(layout)) as cluster:
             return await cluster.execute(namespace, pod, command, pass_on)
 
     raise typer.Exit(_run(work()))
@@ -346,17 +302,16 @@ def execute(
 @app.command()
 def demo(
     nodes: Nodes = None,
-    api_server: ApiServerOption = ApiServer.embedded,
+    api_server: ApiServerOption = None,
     network: NetworkOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, nothing else.")] = False,
     no_kubectl: Annotated[bool, typer.Option("--no-kubectl", help="Do not use the kubectl on PATH.")] = False,
 ) -> None:
     """Play the walkthrough in a new lab, from an empty cloud to the secret in a pod; leaves nothing behind."""
-    _supported(api_server)
     console = None if as_json else Console(highlight=False)
     kubectl = None if no_kubectl else Cluster.find_kubectl()
     try:
-        story = _run(play(console, nodes=nodes or 2, network=network.value if network else "bridge", kubectl=kubectl))
+        story = _run(play(console, filled(Wish(Path(), kubectl=kubectl), nodes, network, api_server)))
     except (KeyboardInterrupt, typer.Exit):
         typer.echo("podidentity lab: interrupted; nothing is left of the demo", err=True)
         raise

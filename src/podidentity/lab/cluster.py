@@ -18,10 +18,11 @@ import aiohttp
 
 from podidentity.config.errors import ConfigError
 from podidentity.kube.client import KubeClient
-from podidentity.kube.settings import load_settings
 from podidentity.lab import access
 from podidentity.lab.execute import Sink, run_in_pod
 from podidentity.lab.layout import Layout
+from podidentity.lab.parts import admin_settings
+from podidentity.lab.spec import LabSpec
 
 POLL = 0.1
 
@@ -36,12 +37,15 @@ class Answer:
 
 
 class Cluster:
-    """The lab's cluster, seen from outside through its kubeconfig. An async context manager."""
+    """The lab's cluster, seen from outside. An async context manager.
 
-    def __init__(self, layout: Layout, *, kubectl: str | None = None) -> None:
+    Our own requests go by the lab's port and keys: a kubeconfig, even the lab's own, may name another cluster.
+    """
+
+    def __init__(self, layout: Layout, spec: LabSpec, *, kubectl: str | None = None) -> None:
         self.layout = layout
         self.kubectl = kubectl
-        self.client = KubeClient(load_settings(str(layout.kubeconfig), os.environ), user_agent="podidentity-lab")
+        self.client = KubeClient(admin_settings(layout, f"https://127.0.0.1:{spec.port}"), user_agent="podidentity-lab")
 
     @staticmethod
     def find_kubectl() -> str | None:
@@ -80,6 +84,10 @@ class Cluster:
             raise
         return Answer(" ".join(["kubectl", *words]), output.decode(errors="replace"), process.returncode or 0)
 
+    async def version(self) -> str:
+        """The Kubernetes version the API server says it is."""
+        return str(json.loads(await self.client.raw("GET", "/version"))["gitVersion"])
+
     async def apply(self, path: Path) -> Answer:
         """``kubectl apply -f``."""
         if self.kubectl:
@@ -113,11 +121,10 @@ class Cluster:
 
     async def execute(self, namespace: str, pod: str, command: Sequence[str], sink: Sink) -> int:
         """Run a command in a pod without kubectl: its exit code; its output goes to ``sink`` as it comes."""
-        settings = load_settings(str(self.layout.kubeconfig), os.environ)
         context = ssl.create_default_context(cafile=str(self.layout.ca_bundle))
         context.load_cert_chain(self.layout.pki / "admin.crt", self.layout.pki / "admin.key")
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-            return await run_in_pod(session, settings.server, namespace, pod, list(command), sink)
+            return await run_in_pod(session, self.client.settings.server, namespace, pod, list(command), sink)
 
     async def objects(self, path: str) -> list[Mapping[str, object]]:
         """The items of a collection, as JSON documents."""

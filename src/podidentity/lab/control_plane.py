@@ -12,6 +12,7 @@ from typing import Final
 
 ISSUER: Final = "https://kubernetes.default.svc"
 SERVICE_RANGE: Final = "10.0.0.0/24"
+PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager")
 CONTROLLERS: Final = (
     "clusterrole-aggregation-controller",
     "garbage-collector-controller",

@@ -10,15 +10,15 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import Layout
-from podidentity.lab.outer import Wish, remove_directory, running_lab
+from podidentity.lab.outer import Wish, needed_programs, remove_directory, running_lab
 from podidentity.lab.scenarios.walkthrough import Walkthrough
-from podidentity.lab.spec import Network
 from podidentity.lab.story import Story
 
 PREFIX = "podidentity-demo-"
@@ -76,26 +76,35 @@ def _require_sdk() -> None:
         raise ConfigError("the demo needs azure-keyvault-secrets: pip install 'podidentity[lab]', or `make demo`")
 
 
-async def play(console: Console | None, *, nodes: int, network: Network, kubectl: str | None) -> Story:
-    """Play the demo; the story says what was claimed and what held."""
+SERVERS = {"embedded": "the embedded API server", "real": "kube-apiserver with etcd"}
+
+
+async def play(console: Console | None, wish: Wish) -> Story:
+    """Play the demo in the wished lab, but in a directory of its own; the story says what was claimed and what held."""
     _require_sdk()
+    needed_programs(wish.api_server)
     story = Story(console)
     begun = time.monotonic()
     with _new_directory() as directory:
-        story.step("Start a cluster on this machine: embedded Kubernetes, simulated Azure, real processes")
-        story.typed(f"podidentity lab up --dir {directory} --nodes {nodes}")
+        story.step(f"Start a cluster on this machine: {wish.api_server} Kubernetes, simulated Azure, real processes")
+        asked = "" if wish.api_server == "embedded" else f" --api-server {wish.api_server}"
+        story.typed(f"podidentity lab up --dir {directory} --nodes {wish.nodes}{asked}")
         status = console.status("starting") if console and console.is_terminal else None
         with status or contextlib.nullcontext():
-            wish = Wish(directory, nodes=nodes, network=network, kubectl=kubectl)
-            async with running_lab(wish, status.update if status else (lambda _stage: None)) as lab:
+            async with running_lab(
+                replace(wish, directory=directory), status.update if status else (lambda _stage: None)
+            ) as lab:
                 if status:
                     status.stop()
                 story.answered(
                     "\n".join(f"{node.name}  {node.address}  pods {node.pod_cidr}" for node in lab.spec.nodes)
                 )
-                _where_commands_go(story, kubectl, lab.layout.kubeconfig)
+                version = story.facts["kubernetesVersion"] = await lab.cluster.version()
+                story.answered(f"API server: {SERVERS[lab.spec.api_server]}, Kubernetes {version}")
+                _where_commands_go(story, wish.kubectl, lab.layout.kubeconfig)
                 story.why("Each node is a network namespace of its own; no route leads out.")
                 await Walkthrough(lab, story).play()
     story.facts["seconds"] = round(time.monotonic() - begun, 1)
-    story.facts["kubectl"] = kubectl or ""
+    story.facts["kubectl"] = wish.kubectl or ""
+    story.facts["apiServer"] = wish.api_server
     return story

@@ -1,4 +1,8 @@
-"""Offers the API server's Unix socket, which lives inside the lab's namespaces, on the caller's loopback."""
+"""Splices connections: from the caller's loopback to a Unix socket, and from that to an address in the lab.
+
+A Unix socket is what both sides of the lab's namespaces see. kube-apiserver does not listen on one, the embedded API
+does.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from podidentity.config.errors import ConfigError
 from podidentity.telemetry.ports import holder_of
 
 CHUNK = 256 * 1024
+Target = Path | tuple[str, int]
+"""A Unix socket, or host and port."""
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -25,11 +31,17 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write_eof()
 
 
-async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Path) -> None:
+async def _connect(target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if isinstance(target, Path):
+        return await asyncio.open_unix_connection(str(target))
+    return await asyncio.open_connection(*target)
+
+
+async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: Target) -> None:
     """Join an accepted connection to a new one to ``target``; both are closed at the end, however it comes."""
     ends = [writer]
     try:
-        far_reader, far_writer = await asyncio.open_unix_connection(str(target))
+        far_reader, far_writer = await _connect(target)
         ends.append(far_writer)
         async with asyncio.TaskGroup() as group:
             group.create_task(_pump(reader, far_writer))
@@ -62,9 +74,24 @@ def bind_loopback(port: int) -> socket.socket:
     return listener
 
 
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket at ``path``, in the place of one that an ended process left there."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    listener.settimeout(0)
+    return listener
+
+
 @contextlib.asynccontextmanager
-async def forwarding(listener: socket.socket, target: Path) -> AsyncIterator[None]:
-    """Splice every connection accepted on ``listener`` to the Unix socket ``target`` while the block runs."""
+async def forwarding(listener: socket.socket, target: Target) -> AsyncIterator[None]:
+    """Splice every connection accepted on ``listener`` to ``target`` while the block runs."""
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,8 +14,8 @@ def _embedded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def kubeconfig_text(layout: Layout, port: int) -> str:
-    """A kubeconfig with everything inside, so that it can be copied."""
+def kubeconfig_text(layout: Layout, server: str, user: str = "admin") -> str:
+    """A kubeconfig with everything inside, so that it can be copied; ``user`` is one of the lab's PKI."""
     name = "podidentity-lab"
     return yaml.safe_dump(
         {
@@ -27,7 +27,7 @@ def kubeconfig_text(layout: Layout, port: int) -> str:
                 {
                     "name": name,
                     "cluster": {
-                        "server": f"https://127.0.0.1:{port}",
+                        "server": server,
                         "certificate-authority-data": _embedded(layout.pki / "ca.crt"),
                     },
                 }
@@ -36,8 +36,8 @@ def kubeconfig_text(layout: Layout, port: int) -> str:
                 {
                     "name": name,
                     "user": {
-                        "client-certificate-data": _embedded(layout.pki / "admin.crt"),
-                        "client-key-data": _embedded(layout.pki / "admin.key"),
+                        "client-certificate-data": _embedded(layout.pki / f"{user}.crt"),
+                        "client-key-data": _embedded(layout.pki / f"{user}.key"),
                     },
                 }
             ],
@@ -48,4 +48,4 @@ def kubeconfig_text(layout: Layout, port: int) -> str:
 
 def write_kubeconfig(layout: Layout, port: int) -> None:
     """Write it, readable by its owner only: it makes its reader the cluster's administrator."""
-    write_atomically(layout.kubeconfig, kubeconfig_text(layout, port))
+    write_atomically(layout.kubeconfig, kubeconfig_text(layout, f"https://127.0.0.1:{port}"))

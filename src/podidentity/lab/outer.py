@@ -18,16 +18,27 @@ from podidentity.config.errors import ConfigError
 from podidentity.lab import access
 from podidentity.lab.azure import LabAzure
 from podidentity.lab.cluster import Cluster
+from podidentity.lab.control_plane import PROGRAMS
 from podidentity.lab.forward import bind_loopback, forwarding
 from podidentity.lab.kubeconfig import write_kubeconfig
 from podidentity.lab.layout import FILES, FOLDERS, Layout
 from podidentity.lab.lock import exclusive
 from podidentity.lab.node.namespaces import World, enter_world
 from podidentity.lab.pki import make_pki
+from podidentity.lab.programs import programs
 from podidentity.lab.running import RunningLab
-from podidentity.lab.spec import FABRIC_ADDRESS, SECONDS_A_NODE, LabSpec, Network, load_spec, new_spec, save_spec
+from podidentity.lab.spec import (
+    FABRIC_ADDRESS,
+    SECONDS_A_NODE,
+    ApiServer,
+    LabSpec,
+    Network,
+    load_spec,
+    new_spec,
+    save_spec,
+)
 
-START_DEADLINE = 60.0
+START_SECONDS = {"embedded": 60.0, "real": 180.0}
 STOP_DEADLINE = 10.0
 
 
@@ -38,6 +49,7 @@ class Wish:
     directory: Path
     nodes: int = 2
     network: Network = "bridge"
+    api_server: ApiServer = "embedded"
     port: int = 0
     kubectl: str | None = None
 
@@ -59,7 +71,7 @@ def _prepare(wish: Wish, layout: Layout) -> tuple[LabSpec, socket.socket]:
     listener = bind_loopback(wish.port or (spec.port if spec else 0))
     try:
         port = int(listener.getsockname()[1])
-        kept = spec or new_spec(node_count=wish.nodes, network=wish.network, port=port)
+        kept = spec or new_spec(node_count=wish.nodes, network=wish.network, port=port, api_server=wish.api_server)
         kept = msgspec.structs.replace(kept, port=port)
         make_pki(layout.pki, (FABRIC_ADDRESS,), [(node.name, node.address) for node in kept.nodes])
         save_spec(layout.spec, kept)
@@ -98,11 +110,12 @@ async def _until_ready(descriptor: int, layout: Layout, progress: Progress, dead
     raise ConfigError(f"the lab ended while it started; its logs are in {layout.logs}")
 
 
-def _start_world(layout: Layout) -> tuple[World, int]:
+def _start_world(layout: Layout, spec: LabSpec) -> tuple[World, int]:
     read, write = os.pipe()
     words = [sys.executable, "-m", "podidentity.lab.world", "--dir", str(layout.root), "--report", str(write)]
     try:
-        world = enter_world(words, keep_fds=[write], keep_paths=[str(layout.root), str(layout.run)])
+        seen = [layout.root, layout.run, *(path.parent for path in needed_programs(spec.api_server))]
+        world = enter_world(words, keep_fds=[write], keep_paths=[str(path) for path in seen])
     except BaseException:
         os.close(read)
         raise
@@ -117,7 +130,7 @@ def _begin(wish: Wish, layout: Layout) -> tuple[LabSpec, socket.socket, World, i
     try:
         spec, listener = _prepare(wish, layout)
         try:
-            world, reports = _start_world(layout)
+            world, reports = _start_world(layout, spec)
         except BaseException:
             listener.close()
             raise
@@ -144,9 +157,20 @@ async def _stop(world: World) -> None:
     world.kill()
 
 
-def prepared(directory: Path) -> Layout:
-    """The layout of ``directory``, made; ConfigError when it cannot be written or holds what is not a lab's."""
+def needed_programs(server: ApiServer) -> list[Path]:
+    """What has to be on this machine for the API server; ConfigError says how to get one that is missing."""
+    return [programs(os.environ).require(name) for name in PROGRAMS] if server == "real" else []
+
+
+def prepared(wish: Wish) -> Layout:
+    """The layout of the wished directory, made; ConfigError when it cannot be written or holds what is not a lab's.
+
+    It is made only when the lab can be: ConfigError says which program is missing.
+    """
+    directory = wish.directory
     layout = Layout(directory.resolve())
+    kept = load_spec(layout.spec)
+    needed_programs(kept.api_server if kept else wish.api_server)
     try:
         if layout.root.exists() and not layout.root.is_dir():
             raise ConfigError(f"--dir {directory}: it is a file; name a directory")
@@ -166,15 +190,17 @@ async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> A
 
     Whatever ends this process ends the lab: nothing but the files in its directory is left.
     """
-    layout = prepared(wish.directory)
+    layout = prepared(wish)
     with exclusive(layout.lock, wish.directory):
         spec, listener, world, reports = _begin(wish, layout)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(listener.close)
             stack.push_async_callback(_stop, world)
             await stack.enter_async_context(forwarding(listener, layout.api_socket))
-            await _until_ready(reports, layout, progress, START_DEADLINE + SECONDS_A_NODE * spec.node_count)
-            cluster = await stack.enter_async_context(Cluster(layout, kubectl=wish.kubectl))
+            await _until_ready(
+                reports, layout, progress, START_SECONDS[spec.api_server] + SECONDS_A_NODE * spec.node_count
+            )
+            cluster = await stack.enter_async_context(Cluster(layout, spec, kubectl=wish.kubectl))
             await _install_driver(cluster)
             azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
             yield RunningLab(spec, layout, cluster, azure)

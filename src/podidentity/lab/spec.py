@@ -19,6 +19,8 @@ SECONDS_A_NODE = 3
 SCALE_SET = "aks-nodepool1-31459265-vmss"
 LOCATION = "westeurope"
 Network = Literal["bridge", "routed"]
+ApiServer = Literal["embedded", "real"]
+"""The lab's own API server, or Kubernetes' kube-apiserver with etcd behind it."""
 
 
 class NodeSpec(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True):
     version: int = 1
     node_count: int
     network: Network
+    api_server: ApiServer = "embedded"
     port: int
     subscription_id: str
     tenant_id: str
@@ -95,7 +98,7 @@ def identity_id(spec: LabSpec, group: str, name: str) -> str:
     return f"{scope}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
 
 
-def new_spec(*, node_count: int, network: Network, port: int) -> LabSpec:
+def new_spec(*, node_count: int, network: Network, port: int, api_server: ApiServer = "embedded") -> LabSpec:
     """A new lab's facts; raises ConfigError for a number of nodes that has no addresses."""
     if not 1 <= node_count <= MAX_NODES:
         raise ConfigError(f"--nodes: {node_count} is out of range; say 1 to {MAX_NODES}")
@@ -103,6 +106,7 @@ def new_spec(*, node_count: int, network: Network, port: int) -> LabSpec:
     return LabSpec(
         node_count=node_count,
         network=network,
+        api_server=api_server,
         port=port,
         subscription_id=ids[0],
         tenant_id=ids[1],

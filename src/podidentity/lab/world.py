@@ -12,97 +12,36 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
+from podidentity.kube.client import KubeClient
+from podidentity.lab.forward import bind_unix, forwarding
 from podidentity.lab.layout import Layout, write_atomically
 from podidentity.lab.node import network
-from podidentity.lab.node.launch import NodeLaunch, node_command, node_network
-from podidentity.lab.seed import azure_json, cloud_seed, hosts_file
-from podidentity.lab.spec import (
-    CLOUD_ADDRESS,
-    FABRIC_ADDRESS,
-    IMDS_ADDRESS,
-    SECONDS_A_NODE,
-    LabSpec,
-    NodeSpec,
-    load_spec,
+from podidentity.lab.node.launch import NodeLaunch, node_network
+from podidentity.lab.parts import (
+    API_PORT,
+    API_URL,
+    READY,
+    ControlParts,
+    Part,
+    admin_settings,
+    cloud_part,
+    embedded_parts,
+    kubelet_part,
+    node_launch,
+    real_parts,
 )
+from podidentity.lab.seed import azure_json, cloud_seed, hosts_file
+from podidentity.lab.spec import CLOUD_ADDRESS, FABRIC_ADDRESS, SECONDS_A_NODE, LabSpec, load_spec
 
 POLL = 0.01
 RESTART_PAUSE = 0.5
-API_PORT = 443
-NAMESPACES = Path("/run/podidentity/netns")
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One process of the lab: its name (and log file), its command, and the file it makes when it is ready."""
-
-    name: str
-    command: tuple[str, ...]
-    ready: Path
-
-
-def _python(module: str, options: Mapping[str, object]) -> tuple[str, ...]:
-    words = [sys.executable, "-m", module]
-    for name, value in options.items():
-        words += [f"--{name}", str(value)]
-    return tuple(words)
-
-
-def cloud_part(layout: Layout) -> Part:
-    """The simulated Azure."""
-    ready = layout.run / "cloud.ready"
-    options = {
-        "state-dir": layout.cloud_data,
-        "seed": layout.seed,
-        "https": f"{CLOUD_ADDRESS}:443",
-        "imds": f"{IMDS_ADDRESS}:80",
-        "tls-cert": layout.pki / "cloud.crt",
-        "tls-key": layout.pki / "cloud.key",
-        "admin-socket": layout.cloud_socket,
-        "ready-file": ready,
-    }
-    return Part("cloud", _python("podidentity.lab.cloud", options), ready)
-
-
-def api_part(layout: Layout) -> Part:
-    """The embedded Kubernetes API."""
-    ready, pki = layout.run / "api.ready", layout.pki
-    options = {
-        "data-dir": layout.kube_data,
-        "tls-cert": pki / "apiserver.crt",
-        "tls-key": pki / "apiserver.key",
-        "client-ca": pki / "ca.crt",
-        "sa-key": pki / "sa.key",
-        "listen": f"{FABRIC_ADDRESS}:{API_PORT}",
-        "unix": layout.api_socket,
-        "ready-file": ready,
-        "kubelet-ca": pki / "ca.crt",
-        "kubelet-client-cert": pki / "apiserver-kubelet-client.crt",
-        "kubelet-client-key": pki / "apiserver-kubelet-client.key",
-    }
-    return Part("api", _python("podidentity.lab.kube", options), ready)
-
-
-def _credentials(layout: Layout, user: str) -> dict[str, object]:
-    return {
-        "server": f"https://{FABRIC_ADDRESS}:{API_PORT}",
-        "ca": layout.pki / "ca.crt",
-        "cert": layout.pki / f"{user}.crt",
-        "key": layout.pki / f"{user}.key",
-    }
-
-
-def controllers_part(layout: Layout) -> Part:
-    """Scheduler, workload controllers, garbage collection."""
-    ready = layout.run / "controllers.ready"
-    options = {**_credentials(layout, "controllers"), "ready-file": ready}
-    return Part("controllers", _python("podidentity.lab.controllers", options), ready)
+PART_SECONDS = {"embedded": 30, "real": 90}
+"""What a control plane may take to be ready; the real one takes 3 s on an idle machine."""
 
 
 def _write_files(layout: Layout, spec: LabSpec) -> None:
@@ -131,19 +70,18 @@ class Parts:
         self._environ = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
 
     async def start(self, parts: Sequence[Part], deadline: float) -> None:
-        """Start all of them at once; returns when all are ready. WorldError names the one that is not."""
+        """Start all of them at once; returns when all are ready. WorldError names the first that is not."""
+        waiting = ""
         for part in parts:
-            part.ready.unlink(missing_ok=True)
             self._group.create_task(self._keep(part), name=part.name)
         try:
             async with asyncio.timeout(deadline):
                 for part in parts:
-                    while not part.ready.exists():  # noqa: ASYNC110 - a file is all there is to wait for
+                    waiting = part.name
+                    while not await part.ready():  # noqa: ASYNC110 - parts say nothing, they can be asked
                         await asyncio.sleep(POLL)
         except TimeoutError:
-            waiting = [part.name for part in parts if not part.ready.exists()]
-            more = f" and {len(waiting) - 1} more" if waiting[1:] else ""
-            raise WorldError(f"{waiting[0]}{more}: not ready after {deadline:.0f} s; see {self._layout.logs}") from None
+            raise WorldError(f"{waiting}: not ready after {deadline:.0f} s; see {self._layout.logs}") from None
 
     async def _keep(self, part: Part) -> None:
         while True:
@@ -162,31 +100,23 @@ class Parts:
             await asyncio.sleep(RESTART_PAUSE)
 
 
-def node_launch(layout: Layout, spec: LabSpec, node: NodeSpec) -> NodeLaunch:
-    """A node and its kubelet."""
-    return NodeLaunch(
-        name=node.name,
-        node_ip=node.address,
-        pod_cidr=node.pod_cidr,
-        network=spec.network,
-        provider_id=node.provider_id,
-        namespace=NAMESPACES / node.name,
-        state_dir=layout.nodes / node.name,
-        ca=layout.pki / "ca.crt",
-        cert=layout.pki / f"kubelet-{node.name}.crt",
-        key=layout.pki / f"kubelet-{node.name}.key",
-        hosts=layout.hosts,
-        ca_bundle=layout.ca_bundle,
-        ready_file=layout.run / f"{node.name}.ready",
-        server=f"https://{FABRIC_ADDRESS}:{API_PORT}",
-        rotation_interval=spec.rotation_interval,
-    )
-
-
 def _build_network(launches: Sequence[NodeLaunch]) -> None:
     network.create_fabric()
     for launch in launches:
         network.create_node(node_network(launch))
+
+
+@contextlib.asynccontextmanager
+async def _control_parts(layout: Layout, spec: LabSpec) -> AsyncIterator[ControlParts]:
+    """The control plane to start; while the block runs, its API is offered on the lab's Unix socket too."""
+    if spec.api_server == "embedded":
+        yield embedded_parts(layout)
+        return
+    async with (
+        KubeClient(admin_settings(layout, API_URL), user_agent="podidentity-lab-world", timeout=5) as client,
+        forwarding(bind_unix(layout.api_socket), (FABRIC_ADDRESS, API_PORT)),
+    ):
+        yield real_parts(layout, client)
 
 
 async def run(layout: Layout, report: int) -> None:
@@ -201,16 +131,18 @@ async def run(layout: Layout, report: int) -> None:
 
     try:
         say(stage="network")
+        for stale in layout.run.glob(f"*{READY}"):
+            stale.unlink()
         _write_files(layout, spec)
         launches = [node_launch(layout, spec, node) for node in spec.nodes]
         await asyncio.to_thread(_build_network, launches)
-        async with asyncio.TaskGroup() as group:
-            parts = Parts(layout, group)
+        async with _control_parts(layout, spec) as control, asyncio.TaskGroup() as group:
+            started, seconds = Parts(layout, group), PART_SECONDS[spec.api_server]
             say(stage="simulated Azure and Kubernetes API")
-            await parts.start((cloud_part(layout), api_part(layout)), 30)
+            await started.start((cloud_part(layout), *control.serving), seconds)
             say(stage="controllers and kubelets")
-            kubelets = [Part(launch.name, tuple(node_command(launch)), launch.ready_file) for launch in launches]
-            await parts.start((controllers_part(layout), *kubelets), 30 + SECONDS_A_NODE * len(kubelets))
+            kubelets = [kubelet_part(launch) for launch in launches]
+            await started.start((*control.using, *kubelets), seconds + SECONDS_A_NODE * len(kubelets))
             say(ready=True)
     except BaseException as error:
         say(failed=_reason(error, layout))

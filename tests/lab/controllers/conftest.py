@@ -89,12 +89,14 @@ class Cluster:
 
 
 @asynccontextmanager
-async def controllers(running: Running) -> AsyncIterator[None]:
+async def controllers(running: Running, *, housekeeping: bool = True) -> AsyncIterator[None]:
     """The controllers, ready."""
     settings = KubeSettings(server=running.url, ca_data=running.ca.encode(), token_source=Token())
     async with KubeClient(settings, user_agent="test") as client:
         ready = asyncio.Event()
-        task = asyncio.ensure_future(App(client, ca="CA", rng=random.Random(1)).run(ready.set))
+        task = asyncio.ensure_future(
+            App(client, ca="CA", housekeeping=housekeeping, rng=random.Random(1)).run(ready.set)
+        )
         waiting = asyncio.ensure_future(ready.wait())
         try:
             async with asyncio.timeout(10):

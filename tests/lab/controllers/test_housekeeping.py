@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.lab.controllers.conftest import DEPLOYMENTS, PODS, REPLICA_SETS, Cluster, controllers, running_pods, workload
+from tests.lab.controllers.conftest import (
+    DEPLOYMENTS,
+    PODS,
+    REPLICA_SETS,
+    Cluster,
+    controllers,
+    kubelet,
+    running_pods,
+    workload,
+)
 from tests.lab.kube.wire import CONFIG_MAPS, CRDS, THINGS, config_map, pod, thing, thing_crd
 
 
@@ -115,6 +124,16 @@ async def test_owners_lost_while_nobody_looked(bare: Cluster) -> None:
     await bare.api.delete(f"{CONFIG_MAPS}/owner")
     async with controllers(bare.running):
         await bare.until(CONFIG_MAPS, lambda found: {one["metadata"]["name"] for one in found} == {"kube-root-ca.crt"})
+
+
+async def test_housekeeping_is_left_to_another(bare: Cluster) -> None:
+    """Beside a kube-controller-manager workloads are still ours; namespaces and what has lost its owner are not."""
+    async with controllers(bare.running, housekeeping=False), kubelet(bare):
+        await bare.node("n1")
+        await bare.api.post(CONFIG_MAPS, owned("stray", "no-such-uid", "ConfigMap", "v1"))
+        await bare.api.post(DEPLOYMENTS, workload("web", replicas=2))
+        await bare.until(PODS, lambda pods: len(running_pods(pods)) == 2)
+        assert [one["metadata"]["name"] for one in await bare.items(CONFIG_MAPS)] == ["stray"]
 
 
 async def test_namespaces_are_furnished_and_emptied(cluster: Cluster) -> None:

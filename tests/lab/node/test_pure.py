@@ -18,6 +18,7 @@ from podidentity.lab.node.podspec import (
     hostname_of,
     hosts_of,
 )
+from podidentity.lab.node.register import without_not_ready
 from podidentity.lab.node.rootfs import minimal
 
 NODE = NodeFacts("node0", "10.0.0.4", "10.0.0.2 azure.example", "/ca", ("/code",), {"PATH": "/bin"}, "/mnt")
@@ -70,6 +71,12 @@ def test_capabilities() -> None:
     assert granted(SecurityContext(capabilities=Capabilities(add=("ALL",)))) == tuple(range(41))
     assert granted(SecurityContext(privileged=True)) == tuple(range(41))
     assert NUMBERS["CHECKPOINT_RESTORE"] == 40
+
+
+def test_a_new_node_takes_pods() -> None:
+    """The taint that admission gives every new node goes, those a person gave stay."""
+    own = {"key": "dedicated", "effect": "NoSchedule"}
+    assert without_not_ready([{"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}, own]) == [own]
 
 
 def test_host_names() -> None:

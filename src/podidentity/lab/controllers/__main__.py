@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--cert", required=True)
     found.add_argument("--key", required=True)
     found.add_argument("--ready-file", type=Path)
+    found.add_argument("--no-housekeeping", action="store_true", help="leave garbage and namespaces to somebody else")
     return found
 
 
@@ -51,7 +52,8 @@ async def run(args: argparse.Namespace) -> None:
 
     async with KubeClient(settings, user_agent="podidentity-lab-controllers") as client:
         rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
-        await App(client, ca=args.ca.read_text(), rng=rng).run(ready)
+        app = App(client, ca=args.ca.read_text(), housekeeping=not args.no_housekeeping, rng=rng)
+        await app.run(ready)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

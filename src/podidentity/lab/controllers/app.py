@@ -23,9 +23,20 @@ from podidentity.lab.controllers.things import DAEMON_SETS, DEPLOYMENTS, NAMESPA
 
 
 class App:
-    """``ca`` is the text of the cluster's CA certificate. ``client`` is open for as long as ``run`` runs."""
+    """``ca`` is the text of the cluster's CA certificate. ``client`` is open for as long as ``run`` runs.
 
-    def __init__(self, client: KubeClient, *, ca: str, clock: Clock | None = None, rng: random.Random) -> None:
+    Without ``housekeeping``, garbage and namespaces are left to a kube-controller-manager beside this.
+    """
+
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        ca: str,
+        housekeeping: bool = True,
+        clock: Clock | None = None,
+        rng: random.Random,
+    ) -> None:
         clock = clock or Clock()
         access = Access(client)
         pods: Cache[Thing] = Cache(client, PODS, {BY_NODE: by_node, BY_OWNER: by_owner})
@@ -33,30 +44,35 @@ class App:
         sets: Cache[Thing] = Cache(client, REPLICA_SETS, {BY_OWNER: by_owner})
         deployments: Cache[Thing] = Cache(client, DEPLOYMENTS)
         daemons: Cache[Thing] = Cache(client, DAEMON_SETS)
-        namespaces: Cache[Thing] = Cache(client, NAMESPACES)
-        self._caches = (namespaces, nodes, daemons, deployments, sets, pods)
-        self._graph = Graph(client)
+        self._caches = [nodes, daemons, deployments, sets, pods]
         self._events = EventRecorder(client, component="default-scheduler", clock=clock)
-        self._queues = (
+        self._queues = [
             Scheduler(access, pods, nodes, self._events, rng=rng).queue,
             ReplicaSets(access, sets, pods, clock=clock, rng=rng).queue,
             Deployments(access, deployments, sets, clock=clock, rng=rng).queue,
             DaemonSets(access, daemons, pods, nodes, clock=clock, rng=rng).queue,
-            Namespaces(access, namespaces, self._graph, ca=ca, rng=rng).queue,
-            Collector(client, self._graph, rng=rng).queue,
             OrphanedPods(access, pods, nodes, rng=rng).queue,
-        )
+        ]
+        self._graph: Graph | None = None
+        if housekeeping:
+            self._graph = Graph(client)
+            namespaces: Cache[Thing] = Cache(client, NAMESPACES)
+            self._caches.append(namespaces)
+            self._queues.append(Namespaces(access, namespaces, self._graph, ca=ca, rng=rng).queue)
+            self._queues.append(Collector(client, self._graph, rng=rng).queue)
 
     async def run(self, ready: Callable[[], None] | None = None) -> None:
         """Control until cancelled; ``ready`` is called once every cache has been filled."""
         async with asyncio.TaskGroup() as group:
             for cache in self._caches:
                 group.create_task(cache.run())
-            group.create_task(self._graph.run())
+            if self._graph:
+                group.create_task(self._graph.run())
             group.create_task(self._events.run())
             for cache in self._caches:
                 await cache.synced()
-            await self._graph.ready.wait()
+            if self._graph:
+                await self._graph.ready.wait()
             for queue in self._queues:
                 group.create_task(queue.run())
             if ready:

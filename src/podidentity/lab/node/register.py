@@ -6,9 +6,11 @@ import asyncio
 import datetime as dt
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from podidentity.aio.clock import Clock
 from podidentity.api.core import Lease, LeaseSpec
@@ -24,6 +26,7 @@ LEASE_SECONDS: Final = 40
 RENEW_EVERY: Final = 10.0
 STATUS_EVERY: Final = 60.0
 KUBELET_PORT: Final = 10250
+NOT_READY: Final = "node.kubernetes.io/not-ready"
 VERSION: Final = "v1.34.4"
 _RETRY: Final = 0.5
 _MERGE: Final = "application/merge-patch+json"
@@ -55,6 +58,11 @@ def node_object(node: NodeIdentity) -> dict[str, object]:
         "metadata": {"name": node.name, "labels": labels},
         "spec": {"providerID": node.provider_id, "podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]},
     }
+
+
+def without_not_ready(taints: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    """The taints but the one that admission gives a new node until it is seen to be ready. Pure."""
+    return [taint for taint in taints if taint.get("key") != NOT_READY]
 
 
 def node_status(node: NodeIdentity, started: float, now: float) -> dict[str, object]:
@@ -115,6 +123,7 @@ class Registration:
                     patch = {"metadata": wanted["metadata"], "spec": wanted["spec"]}
                     await self._client.raw("PATCH", self._path, body=patch, content_type=_MERGE)
                 await self._write_status()
+                await self._accept_pods()
                 await self._renew()
             except KubeError as error:
                 self._log.warning("the node is not registered yet", error=str(error))
@@ -136,6 +145,16 @@ class Registration:
                 await self.register()
             except KubeError as error:
                 self._log.warning("the node's lease was not renewed", error=str(error))
+
+    async def _accept_pods(self) -> None:
+        """Take off the taint of a node that is not ready: a lab has no node lifecycle controller that would."""
+        node = msgspec.json.decode(await self._client.raw("GET", self._path))
+        taints = node["spec"].get("taints") or []
+        kept = without_not_ready(taints)
+        if kept != taints:
+            version = {"resourceVersion": node["metadata"]["resourceVersion"]}
+            patch = {"metadata": version, "spec": {"taints": kept or None}}
+            await self._client.raw("PATCH", self._path, body=patch, content_type=_MERGE)
 
     async def _write_status(self) -> None:
         status = node_status(self._node, self._started, self._clock.wall())
