@@ -164,7 +164,8 @@ def _address(call: Call, host_header: str) -> tuple[Service, str, Call]:
         return *named, call
     if call.target.startswith(VAULT_PREFIX):
         vault, _, rest = call.target.removeprefix(VAULT_PREFIX).partition("/")
-        return "vault", vault.partition("?")[0], replace(call, target="/" + rest)
+        vault = vault.partition("?")[0]
+        return "vault", vault, replace(call, target="/" + rest, base=f"{call.base}{VAULT_PREFIX}{vault}")
     is_arm = call.path.casefold().startswith(_ARM_PATHS)
     return ("arm" if is_arm else "entra"), "", call
 

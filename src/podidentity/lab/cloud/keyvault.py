@@ -1,4 +1,4 @@
-"""Key Vault's data plane: secrets. Tokens are checked in full: signature, issuer, audience, expiry, permission."""
+"""Key Vault's data plane. Tokens are checked in full: signature, issuer, audience, expiry, permission."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from podidentity.lab.cloud import ids
+from podidentity.lab.cloud.keyvault_objects import BadObjectError, VaultObjects, paged, read_certificate
 from podidentity.lab.cloud.model import Secret, SecretVersion, Vault
 from podidentity.lab.cloud.roles import allows
 from podidentity.lab.cloud.tokens import Claims, Issuer, TokenError
@@ -16,11 +17,24 @@ RESOURCE = "https://vault.azure.net"
 _AUDIENCES = frozenset({RESOURCE, RESOURCE + "/"})
 _RECOVERABLE_DAYS = 90
 _DATA_ACTIONS = {
-    "get": "Microsoft.KeyVault/vaults/secrets/getSecret/action",
-    "list": "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
-    "set": "Microsoft.KeyVault/vaults/secrets/setSecret/action",
-    "delete": "Microsoft.KeyVault/vaults/secrets/delete",
+    "secrets": {
+        "get": "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+        "list": "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
+        "set": "Microsoft.KeyVault/vaults/secrets/setSecret/action",
+        "delete": "Microsoft.KeyVault/vaults/secrets/delete",
+    },
+    "keys": {
+        "get": "Microsoft.KeyVault/vaults/keys/read",
+        "list": "Microsoft.KeyVault/vaults/keys/read",
+        "create": "Microsoft.KeyVault/vaults/keys/create/action",
+    },
+    "certificates": {
+        "get": "Microsoft.KeyVault/vaults/certificates/read",
+        "list": "Microsoft.KeyVault/vaults/certificates/read",
+        "import": "Microsoft.KeyVault/vaults/certificates/import/action",
+    },
 }
+_ONE = {"secrets": "secret", "keys": "key", "certificates": "certificate"}
 
 
 class _SetBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -40,6 +54,11 @@ class _Request:
     @property
     def name(self) -> str:
         return self.params["name"]
+
+    @property
+    def kind(self) -> str:
+        """The collection: secrets, keys or certificates."""
+        return self.call.path.split("/")[1].lower()
 
 
 _Handler = Callable[[_Request], Reply]
@@ -61,18 +80,29 @@ class KeyVault:
     def __init__(self, world: World, issuer: Issuer) -> None:
         self._world = world
         self._issuer = issuer
+        self._objects = VaultObjects(world)
         self._routes: Routes[_Handler] = Routes(self._list_routes())
 
     def _list_routes(self) -> Sequence[Route[_Handler]]:
         one = "/secrets/{name}"
-        return (
+        routes: list[Route[_Handler]] = [
             Route("GET", "/secrets", self._list, "secrets (list)", "list"),
             Route("GET", one + "/versions", self._versions, "secrets/versions", "list"),
             Route("GET", one, self._get, "secrets", "get"),
             Route("GET", one + "/{version}", self._get, "secrets", "get"),
             Route("PUT", one, self._set, "secrets", "set"),
             Route("DELETE", one, self._delete, "secrets", "delete"),
-        )
+            Route("POST", "/keys/{name}/create", self._create_key, "keys/create", "create"),
+            Route("POST", "/certificates/{name}/import", self._import, "certificates/import", "import"),
+        ]
+        for kind in ("keys", "certificates"):
+            one = f"/{kind}/{{name}}"
+            routes += (
+                Route("GET", one + "/versions", self._object_versions, f"{kind}/versions", "list"),
+                Route("GET", one, self._object, kind, "get"),
+                Route("GET", one + "/{version}", self._object, kind, "get"),
+            )
+        return routes
 
     def handle(self, call: Call, vault_name: str) -> tuple[str, Reply]:
         """The route's name, for counting, and the reply."""
@@ -90,7 +120,8 @@ class KeyVault:
         try:
             claims = self._authenticate(call)
             _check_version(call)
-            self._authorize(vault, claims, route.action, params.get("name", ""))
+            kind = route.path.split("/")[1]
+            self._authorize(vault, claims, (kind, route.action), params.get("name", ""))
             return route.name, route.handler(_Request(call, vault, claims, params))
         except ServiceError as refusal:
             return route.name, refusal.reply
@@ -119,26 +150,27 @@ class KeyVault:
             "signature": "AKV10046: Unable to resolve the key used for signature validation.",
         }[error.fault]
 
-    def _authorize(self, vault: Vault, claims: Claims, permission: str, secret: str) -> None:
+    def _authorize(self, vault: Vault, claims: Claims, wanted: tuple[str, str], name: str) -> None:
         if claims.oid == self._world.directory.owner:
             return
+        kind, permission = wanted
         if vault.rbac:
-            self._authorize_role(vault, claims, permission, secret)
+            scope = f"{vault.id}/{kind}/{name}" if name else vault.id
+            self._authorize_role(vault, claims, _DATA_ACTIONS[kind][permission], scope)
             return
-        allowed = (set(policy.secrets) for policy in vault.policies if policy.object_id.casefold() == claims.oid)
+        mine = (policy for policy in vault.policies if policy.object_id.casefold() == claims.oid)
+        allowed = (set(getattr(policy, kind)) for policy in mine)
         if any({permission, "all"} & permissions for permissions in allowed):
             return
         caller = f"appid={claims.appid};oid={claims.oid};iss={claims.iss}"
         message = (
-            f"The user, group or application '{caller}' does not have secrets {permission} permission on key vault "
+            f"The user, group or application '{caller}' does not have {kind} {permission} permission on key vault "
             f"'{vault.name};location={vault.location}'. For help resolving this issue, please see "
             "https://go.microsoft.com/fwlink/?linkid=2125287"
         )
         raise refused(403, "Forbidden", message, "AccessDenied")
 
-    def _authorize_role(self, vault: Vault, claims: Claims, permission: str, secret: str) -> None:
-        action = _DATA_ACTIONS[permission]
-        scope = f"{vault.id}/secrets/{secret}" if secret else vault.id
+    def _authorize_role(self, vault: Vault, claims: Claims, action: str, scope: str) -> None:
         if allows(self._world.grants(claims.oid), action, scope, data=True):
             return
         message = (
@@ -187,12 +219,38 @@ class KeyVault:
 
     def _versions(self, request: _Request) -> Reply:
         secret = self._secret(request)
-        return Reply(200, {"value": [self._describe(secret, version) for version in secret.versions], "nextLink": None})
+        return paged([self._describe(secret, version) for version in secret.versions], request.call)
 
     def _list(self, request: _Request) -> Reply:
         mine = (s for s in self._world.secrets.values() if s.vault.casefold() == request.vault.name.casefold())
         shown = [self._describe(s, s.versions[-1], with_version=False) for s in mine if not s.deleted]
-        return Reply(200, {"value": shown, "nextLink": None})
+        return paged(shown, request.call)
+
+    def _object(self, request: _Request) -> Reply:
+        version = request.params.get("version", "")
+        found = self._objects.get(request.kind, request.vault, request.name, version)
+        if found is None:
+            raise _not_found(request.name, version, _ONE[request.kind])
+        return found
+
+    def _object_versions(self, request: _Request) -> Reply:
+        found = self._objects.versions(request.kind, request.vault, request.name, request.call)
+        if found is None:
+            raise _not_found(request.name, "", _ONE[request.kind])
+        return found
+
+    def _create_key(self, request: _Request) -> Reply:
+        try:
+            return self._objects.create_key(request.vault, request.name, request.call.body)
+        except BadObjectError as error:
+            raise refused(400, "BadParameter", f"The request body is invalid: {error}") from error
+
+    def _import(self, request: _Request) -> Reply:
+        try:
+            given = read_certificate(request.call.body)
+        except BadObjectError as error:
+            raise refused(400, "BadParameter", f"The request body is invalid: {error}") from error
+        return self._objects.import_certificate(request.vault, request.name, given, self.add_version)
 
     def _set(self, request: _Request) -> Reply:
         try:
@@ -239,13 +297,13 @@ def _check_version(call: Call) -> None:
         raise refused(400, "BadParameter", "AKV10001: api-version must be specified.")
 
 
-def _not_found(name: str, version: str) -> ServiceError:
+def _not_found(name: str, version: str, kind: str = "secret") -> ServiceError:
     message = (
-        f"A secret with (name/id) {name}{'/' + version if version else ''} was not found in this key vault. If you "
-        "recently deleted this secret you may be able to recover it using the correct recovery command. For help "
+        f"A {kind} with (name/id) {name}{'/' + version if version else ''} was not found in this key vault. If you "
+        f"recently deleted this {kind} you may be able to recover it using the correct recovery command. For help "
         "resolving this issue, please see https://go.microsoft.com/fwlink/?linkid=2125182"
     )
-    return refused(404, "SecretNotFound", message)
+    return refused(404, f"{kind.capitalize()}NotFound", message)
 
 
 def new_version_name(seed_id: str, vault: str, name: str) -> str:

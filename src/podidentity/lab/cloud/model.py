@@ -164,6 +164,32 @@ class Secret(Row, frozen=True, kw_only=True):
     deleted: float = 0
 
 
+class KeyVersion(Row, frozen=True, kw_only=True):
+    """One version of a key: its public half as a JSON Web Key, and the certificate's DER when one belongs to it."""
+
+    version: str
+    jwk: dict[str, str]
+    created: float
+    der: bytes = b""
+    enabled: bool = True
+
+
+class VaultKey(Row, frozen=True, kw_only=True):
+    """A key: versions, oldest first."""
+
+    vault: str
+    name: str
+    versions: tuple[KeyVersion, ...]
+
+
+class VaultCertificate(Row, frozen=True, kw_only=True):
+    """A certificate: versions, oldest first, each of the key's version of the same name."""
+
+    vault: str
+    name: str
+    versions: tuple[KeyVersion, ...]
+
+
 class ServicePrincipal(Row, frozen=True, kw_only=True):
     """An application's principal and its credentials."""
 

@@ -73,6 +73,23 @@ ROLES: dict[str, Role] = {
             ),
         ),
         Role(
+            "12338af0-0e69-4776-bea7-57ae8d297424",
+            "Key Vault Crypto User",
+            "Perform cryptographic operations using keys.",
+            data_actions=("Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/*/action"),
+        ),
+        Role(
+            "db79e9a7-68ee-4b58-9aeb-b90e7c24fcba",
+            "Key Vault Certificate User",
+            "Read certificate contents.",
+            data_actions=(
+                "Microsoft.KeyVault/vaults/certificates/read",
+                "Microsoft.KeyVault/vaults/secrets/getSecret/action",
+                "Microsoft.KeyVault/vaults/secrets/readMetadata/action",
+                "Microsoft.KeyVault/vaults/keys/read",
+            ),
+        ),
+        Role(
             "acdd72a7-3385-48ef-bd42-f606fba81ae7",
             "Reader",
             "View all resources, but does not allow you to make any changes.",

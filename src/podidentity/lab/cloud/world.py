@@ -19,6 +19,8 @@ from podidentity.lab.cloud.model import (
     Secret,
     ServicePrincipal,
     Vault,
+    VaultCertificate,
+    VaultKey,
 )
 from podidentity.lab.cloud.roles import Grant
 from podidentity.lab.cloud.store import Change, Store, Table
@@ -50,6 +52,8 @@ class World:
         self.assignments = Table("roleAssignment", RoleAssignment)
         self.vaults = Table("vault", Vault)
         self.secrets = Table("secret", Secret)
+        self.keys = Table("key", VaultKey)
+        self.certificates = Table("certificate", VaultCertificate)
         self.principals = Table("servicePrincipal", ServicePrincipal)
         self.nics = Table("nic", Nic)
         for table in self.tables():
@@ -59,7 +63,7 @@ class World:
     def tables(self) -> tuple[Table[object], ...]:
         """Every table, for loading and for a snapshot."""
         tables = (self.directories, self.groups, self.identities, self.hosts, self.operations, self.assignments)
-        return (*tables, self.vaults, self.secrets, self.principals, self.nics)  # type: ignore[return-value]  # read only
+        return (*tables, self.vaults, self.secrets, self.keys, self.certificates, self.principals, self.nics)  # type: ignore[return-value]  # read only
 
     def commit(self, *changes: Change) -> None:
         """Keep all changes, or none."""

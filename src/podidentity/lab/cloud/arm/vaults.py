@@ -117,8 +117,13 @@ class Vaults:
         vault = self._world.vaults.get(request.params["name"].casefold())
         if vault is None or ids.fold(vault.id) != ids.fold(request.scope):
             return Reply(204)
-        secrets = [s for s in self._world.secrets.values() if s.vault.casefold() == vault.name.casefold()]
-        dropped = [self._world.secrets.drop(self._world.secret_key(s.vault, s.name)) for s in secrets]
+        world = self._world
+        dropped = [
+            table.drop(world.secret_key(row.vault, row.name))
+            for table in (world.secrets, world.keys, world.certificates)
+            for row in table.values()
+            if row.vault.casefold() == vault.name.casefold()
+        ]
         self._world.commit(self._world.vaults.drop(vault.name.casefold()), *dropped)
         return Reply(200)
 
