@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,6 +24,8 @@ ROLES: Mapping[str, str] = {
     "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
 }
 ARM = "https://management.azure.com"
+VAULT = "https://vault.azure.net"
+SECRET_READER: Mapping[str, Sequence[str]] = {"secrets": ("get",)}
 
 
 class AzureError(Exception):
@@ -137,14 +139,22 @@ class LabAzure:
         answer = await self.arm("PUT", identity_id(self._spec, group, name), "2024-11-30", {"location": LOCATION})
         return msgspec.convert(answer, UserAssignedIdentity)
 
-    async def create_vault(self, name: str, group: str, *readers: str) -> None:
-        """``az keyvault create`` and ``set-policy``: ``readers`` are object ids that may get secrets."""
+    async def create_vault(
+        self, name: str, group: str, *readers: str, rights: Mapping[str, Sequence[str]] = SECRET_READER
+    ) -> None:
+        """``az keyvault create`` and ``set-policy``: ``readers`` (object ids) have ``rights`` on the collections."""
         vaults = f"{self._spec.subscription_scope}/resourceGroups/{group}/providers/Microsoft.KeyVault/vaults"
         tenant = self._spec.tenant_id
-        policies = [{"tenantId": tenant, "objectId": oid, "permissions": {"secrets": ["get"]}} for oid in readers]
+        policies = [{"tenantId": tenant, "objectId": oid, "permissions": rights} for oid in readers]
         sku = {"family": "A", "name": "standard"}
         body = {"location": LOCATION, "properties": {"tenantId": tenant, "sku": sku, "accessPolicies": policies}}
         await self.arm("PUT", f"{vaults}/{name}", "2023-07-01", body)
+
+    async def vault_call(self, vault: str, method: str, path: str, body: object = None) -> dict[str, object]:
+        """One call of a vault's data plane as the owner."""
+        minted = await self.call("POST", "/tokens", {"clientId": self._spec.owner_client_id, "resource": VAULT})
+        headers = {"Host": f"{vault}.vault.azure.net", "Authorization": f"Bearer {minted['access_token']}"}
+        return await self.call(method, f"{path}?api-version=7.4", body, **headers)
 
     async def set_secret(self, vault: str, name: str, value: str) -> str:
         """``az keyvault secret set``; returns the new version."""
