@@ -294,7 +294,7 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
     lines: list[str] = []
     try:
         async with asyncio.timeout(40):
-            await _read_until(process.stderr, lines, "are not installed")
+            await _read_until(process.stderr, lines, "is not installed")
             assert await _fetch(f"http://127.0.0.1:{probe}/healthz") == (200, "Not Active")
             assert (await _fetch(f"http://127.0.0.1:{probe}/readyz"))[0] == 503
             await _prepare(bare)

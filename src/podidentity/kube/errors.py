@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+from podidentity.kube.refusals import missing_right
+
 
 class KubeError(Exception):
     """Base of everything this package raises."""
@@ -50,7 +52,13 @@ class Unauthorized(ApiError):  # noqa: N818 - Kubernetes' own word
 
 
 class Forbidden(ApiError):  # noqa: N818 - Kubernetes' own word
-    """403: RBAC does not allow it."""
+    """403: RBAC does not allow it. Its text says which right is missing and who needs it."""
+
+    def __init__(self, code: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(code, reason, message, retry_after)
+        right = missing_right(message)
+        if right:
+            self.args = (right,)
 
 
 class NotFound(ApiError):  # noqa: N818 - Kubernetes' own word

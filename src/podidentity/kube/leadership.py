@@ -174,6 +174,8 @@ class Leadership:
         if settings.lock != LEASES_ONLY:  # in doubt both: an original may be running
             self._locks = (Lock(client, ENDPOINTS_FORM, settings, self._clock), lease)
         self._leading = False
+        self.refused = ""
+        """Which right is missing to contend, empty when none is."""
         self._reported: set[str] = set()
         self._log = get_logger()
 
@@ -208,9 +210,12 @@ class Leadership:
         """Try once to hold all locks; what goes wrong is logged once."""
         try:
             async with asyncio.timeout(self._settings.renew_deadline):
-                return await self._hold_all() and self._left() > 0
+                held = await self._hold_all()
+                self.refused = ""
+                return held and self._left() > 0
         except Forbidden as error:
-            self._report("forbidden", "leader election needs get, create, update; apply the current ClusterRole", error)
+            self.refused = f"cannot contend for leadership: {error}"
+            self._report(self.refused, "cannot contend for leadership", error)
             await self._release()
             await asyncio.sleep(self._settings.lease_duration)
         except TimeoutError:

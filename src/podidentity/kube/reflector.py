@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from podidentity.aio.backoff import Backoff
 from podidentity.aio.clock import Clock
 from podidentity.api.meta import KubeObject
-from podidentity.kube.errors import ApiError, Gone, KubeError, WatchSilent
+from podidentity.kube.errors import ApiError, Forbidden, Gone, KubeError, NotFound, WatchSilent
+from podidentity.kube.refusals import missing_kind
 from podidentity.kube.store import BOOKMARK, UNREADABLE, Change, Store, WatchEvent, split
 from podidentity.telemetry.logging import get_logger
 
@@ -34,6 +35,9 @@ _BACKOFF_STEPS: Final = 16
 _HEALTHY: Final = 5.0
 """A watch that lasted this long, in seconds, was no failure to connect."""
 
+_MENDED_WITHIN: Final = 5.0
+"""Seconds at most between attempts while a person has to mend something."""
+
 _RELIST_AFTER: Final = 3
 """Failed watches in a row after which the version watched from is no longer trusted."""
 
@@ -42,6 +46,7 @@ class Reflector(Generic[T]):
     """Lists and watches one collection into ``store``; ``on_change`` hears of each change after the store has it.
 
     ``synced`` is set after the first complete list and never cleared: the store serves what it last knew.
+    ``refused`` says what a person has to mend before the API lets us watch (a right, a CRD), empty when nothing.
     An exception of ``on_change`` is the caller's own and ends ``run``; nothing else does.
     """
 
@@ -62,6 +67,7 @@ class Reflector(Generic[T]):
     ) -> None:
         self.resource = resource
         self.synced = asyncio.Event()
+        self.refused = ""
         self._client = client
         self._store = store
         self._namespace = namespace
@@ -102,16 +108,20 @@ class Reflector(Generic[T]):
                 self._failures = 0
                 continue
             pause = _BACKOFF.delay(min(self._failures, _BACKOFF_STEPS), self._rng)
+            if self.refused:
+                pause = min(pause, _MENDED_WITHIN)
             await asyncio.sleep(max(pause, min(told, _BACKOFF.maximum)))
             self._failures += 1
 
     def _trouble(self, error: KubeError) -> float:
         """Log each kind of failure once until the watch works again; give the API's ``Retry-After`` in seconds or 0."""
         code = error.code if isinstance(error, ApiError) else ""
-        kind = f"{type(error).__name__} {code}"
+        self.refused = refusal(self.resource, error)
+        kind = self.refused or f"{type(error).__name__} {code}"
         if kind not in self._reported:
             self._reported.add(kind)
-            self._log.warning("cannot watch, trying again", error=str(error), synced=self.synced.is_set())
+            why = self.refused or str(error)
+            self._log.warning("cannot watch, trying again", error=why, synced=self.synced.is_set())
         if self._failures + 1 >= _RELIST_AFTER:
             self._version = ""
         return (error.retry_after or 0.0) if isinstance(error, ApiError) else 0.0
@@ -140,7 +150,7 @@ class Reflector(Generic[T]):
             resource_version=self._version,
             timeout=self._watch_timeout * (1 + self._rng.random()),
             idle=self._idle,
-            on_heard=self._heard,
+            on_heard=self._heard_watch,
         )
         async with aclosing(events):
             async for event in events:
@@ -166,6 +176,10 @@ class Reflector(Generic[T]):
     def _heard(self) -> None:
         self._heard_at = self._clock.monotonic()
 
+    def _heard_watch(self) -> None:
+        self.refused = ""
+        self._heard()
+
     def _recovered(self) -> None:
         self._failures = 0
         if self._reported:
@@ -175,3 +189,10 @@ class Reflector(Generic[T]):
     def _unreadable(self, problem: str) -> None:
         if problem not in self._reported:
             self._log.warning("an object does not fit its type and is ignored", object=problem)
+
+
+def refusal(resource: Resource[T], error: KubeError) -> str:
+    """What a person has to mend before ``resource`` can be read; empty for what passes by itself."""
+    if isinstance(error, NotFound):
+        return missing_kind(resource)
+    return str(error) if isinstance(error, Forbidden) else ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from podidentity.aio.clock import Clock
-from podidentity.api.constants import EVENT_SOURCE, GROUP, POD_LABEL, VERSION
+from podidentity.api.constants import EVENT_SOURCE, POD_LABEL
 from podidentity.api.meta import ObjectReference
 from podidentity.api.resources import (
     AZURE_ASSIGNED_IDENTITIES,
@@ -28,8 +28,9 @@ from podidentity.config.build import Build
 from podidentity.config.duration import format_duration
 from podidentity.config.mic import MicSettings
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import KubeError, NotFound
+from podidentity.kube.errors import KubeError
 from podidentity.kube.events import EventRecorder
+from podidentity.kube.greeting import greet
 from podidentity.kube.leadership import ElectionSettings, Leadership
 from podidentity.kube.reflector import Reflector
 from podidentity.kube.settings import load_settings
@@ -78,12 +79,12 @@ class App:
         version: str,
     ) -> None:
         self._settings = settings
-        self._clients = clients
         self._outlets = outlets
         self._controller = controller
         self._leadership = leadership
         self._clock = clock
         self._version = version
+        self._held_up = ""
         self._log = get_logger()
         core, custom, matched = clients.core, clients.custom, controller.matched
         self._reflectors: tuple[Reflector[Any], ...] = (
@@ -100,10 +101,15 @@ class App:
 
     def not_ready(self) -> list[str]:
         """Why this process could not take over now."""
+        return [*filter(None, (self._leadership.refused, self._held_up)), *self._unwatched()]
+
+    def _unwatched(self) -> list[str]:
         reasons = []
         for reflector in self._reflectors:
             name = reflector.resource.plural
-            if not reflector.synced.is_set():
+            if reflector.refused:
+                reasons.append(f"{name} cannot be watched: {reflector.refused}")
+            elif not reflector.synced.is_set():
                 reasons.append(f"{name} are not listed yet")
             elif reflector.age() > STALE:
                 reasons.append(f"{name}: nothing heard from the API for {reflector.age():.0f} s")
@@ -134,32 +140,31 @@ class App:
         )
         while True:
             try:
-                return await upgrade_types(self._outlets.kube, where, self._version)
+                await upgrade_types(self._outlets.kube, where, self._version)
             except KubeError as error:
-                self._log.error("the type upgrade's record cannot be written, trying again", error=str(error))
+                reason = f"the type upgrade's record cannot be written: {error}"
+                if reason != self._held_up:
+                    self._log.error(reason)
+                self._held_up = reason
+            else:
+                self._held_up = ""
+                return
             await asyncio.sleep(UPGRADE_PAUSE)
 
     async def _all_synced(self) -> None:
+        said = ""
         while True:
             try:
                 async with asyncio.timeout(SYNC_PATIENCE):
                     for reflector in self._reflectors:
                         await reflector.synced.wait()
             except TimeoutError:
-                await self._say_what_is_missing()
+                missing = "; ".join(self._unwatched())
+                if missing != said:
+                    self._log.error(f"waiting for the caches: {missing}")
+                said = missing
             else:
                 return
-
-    async def _say_what_is_missing(self) -> None:
-        missing = [r.resource.plural for r in self._reflectors if not r.synced.is_set()]
-        try:
-            await self._clients.custom.raw("GET", f"/apis/{GROUP}/{VERSION}")
-        except NotFound:
-            self._log.error(f"the CRDs of {GROUP}/{VERSION} are not installed; apply them. Waiting", missing=missing)
-        except KubeError as error:
-            self._log.error("the Kubernetes API cannot be read. Waiting", missing=missing, error=str(error))
-        else:
-            self._log.warning("waiting for the first list", missing=missing)
 
 
 def build_app(
@@ -222,10 +227,7 @@ async def run(settings: MicSettings) -> None:
     async with AsyncExitStack() as stack:
         clients = await _clients(stack, settings, build, environ, clock)
         source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
-        try:
-            info(f"Kubernetes server version: {await clients.core.server_version()}")
-        except KubeError as error:
-            get_logger().warning("Kubernetes server version: not known", error=str(error))
+        await greet(clients.core)
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
         compute = _compute(source, settings, build, metrics)
         stack.push_async_callback(compute.close)

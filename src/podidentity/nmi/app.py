@@ -27,6 +27,7 @@ from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.rights import say_rights
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
 from podidentity.telemetry.logging import Logger, get_logger
@@ -135,7 +136,7 @@ class _Running:
             await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
             log.info("registered views for metric")
             log.info("starting Prometheus exporter", port=settings.prometheus_port)
-            await self._serve(app, keeper, watches)
+            await self._serve(app, keeper, watches, client)
 
     def _keeper(self) -> Keeper:
         settings = self.settings
@@ -155,12 +156,13 @@ class _Running:
         self.log.info("initialized health probe on port", port=self.settings.http_probe_port)
         return StatusServer(port=self.settings.http_probe_port, probe=probe, metrics=None)
 
-    async def _serve(self, app: App, keeper: Keeper, watches: Sequence[AnyReflector]) -> None:
+    async def _serve(self, app: App, keeper: Keeper, watches: Sequence[AnyReflector], client: KubeClient) -> None:
         settings = self.settings
         self.log.info("started health probe")
         sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(say_rights(client, self.log))
                 for watch in watches:
                     group.create_task(watch.run())
                 group.create_task(self._announce(app, watches))

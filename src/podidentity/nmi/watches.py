@@ -86,7 +86,9 @@ def not_ready(watches: Sequence[AnyReflector]) -> list[str]:
     """Return why the watches cannot be relied on."""
     reasons = []
     for watch in watches:
-        if not watch.synced.is_set():
+        if watch.refused:
+            reasons.append(f"{watch.resource.plural} cannot be watched: {watch.refused}")
+        elif not watch.synced.is_set():
             reasons.append(f"{watch.resource.plural} are not known yet")
         elif watch.age() > SILENT_SECONDS:
             reasons.append(f"the watch of {watch.resource.plural} has heard nothing for {watch.age():.0f} s")

@@ -152,7 +152,7 @@ class Proofs:
         except KubeUnavailable as error:
             raise TokenRefused(503, "the Kubernetes API cannot be asked for the Secret", retry_after=1.0) from error
         except KubeError as error:
-            raise TokenRefused(403, f"Secret {secret} of the identity cannot be read: see nmi's RBAC") from error
+            raise TokenRefused(403, f"Secret {secret} of the identity cannot be read: nmi {error}") from error
 
 
 def password_of(secret: str, data: Mapping[str, bytes]) -> SecretText:
