@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from tests.nmi.conftest import NODE, Make
+from tests.nmi.conftest import NODE, Make, Start, read_reply, until
 from tests.nmi.fakes import FakeApi
 
 from podidentity.aio.clock import Clock, loop_clock
+from podidentity.api.core import Pod
+from podidentity.kube.client import KubeClient
 from podidentity.kube.store import Change, WatchEvent
+from podidentity.nmi.assembly import PodsOfApi
+from podidentity.nmi.local import is_local
 from podidentity.nmi.pods import PodFinder, PodUnknown, pod_addresses, pod_store
 from podidentity.nmi.waiters import TooManyWaiting, Waiters
 
 IP = "10.244.0.7"
 PAST, FUTURE = "1970-01-01T00:00:00Z", "1970-01-01T01:00:00Z"
+
+
+REQUEST = b"GET /metadata/identity/oauth2/token?resource=r HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n"
 
 
 class Scene:
@@ -152,3 +162,87 @@ async def test_waiters_are_bounded_for_each_key_and_in_all() -> None:
             waiters.wake_all()
             assert await news.wait_until(asyncio.get_running_loop().time() + 1)
     assert waiters.held == 0
+
+
+async def test_connection_belongs_to_the_pod_it_was_opened_by(start: Start, make: type[Make]) -> None:
+    """When an address passes to another pod, a connection kept alive gets nothing of it: a new one does."""
+    bench = await start()
+    old, new = make.pod("old", ip="127.1.0.1"), make.pod("new", ip="127.1.0.1")
+    bench.put_pod(old)
+    bench.put_assigned(make.assigned(old, make.identity("a")), make.assigned(new, make.identity("b")))
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(REQUEST)
+    assert (await read_reply(reader)).json["client_id"] == "client-of-a"
+    bench.drop_pod(old)
+    bench.put_pod(new)
+    writer.write(REQUEST)
+    refused = await read_reply(reader)
+    assert (refused.status, refused.headers["retry-after"], refused.headers["connection"]) == (503, "1", "close")
+    assert await reader.read() == b""
+    writer.close()
+    assert (await bench.token()).json["client_id"] == "client-of-b"
+
+
+async def test_held_request_does_not_change_its_pod(start: Start, make: type[Make]) -> None:
+    """A kept connection whose pod is not known at once is judged by the same rule when it is."""
+    bench = await start()
+    old, new = make.pod("old", ip="127.1.0.1"), make.pod("new", ip="127.1.0.1")
+    bench.put_pod(old)
+    bench.put_assigned(make.assigned(old, make.identity("a")), make.assigned(new, make.identity("b")))
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(REQUEST)
+    assert (await read_reply(reader)).status == 200
+    bench.drop_pod(old)
+    writer.write(REQUEST)
+    await until(lambda: bench.app.server.in_flight == 1)
+    bench.put_pod(new)
+    assert (await read_reply(reader)).status == 503
+    writer.close()
+
+
+async def test_address_of_the_node_is_nobodys(start: Start, make: type[Make]) -> None:
+    """What arrives from the node's own address was translated on the way: it is refused whatever a pod says."""
+    bench = await start()
+    pod = make.pod(ip="127.0.0.1")
+    bench.put_pod(pod)
+    bench.put_assigned(make.assigned(pod))
+    assert (await bench.token("127.0.0.1")).status == 403
+    bench.app.synced.clear()
+    waiting = asyncio.ensure_future(bench.token("127.0.0.1"))
+    await until(lambda: bench.app.server.in_flight == 1)
+    bench.app.synced.set()
+    assert (await waiting).status == 403
+    assert bench.imds.calls == []
+
+
+def test_addresses_of_the_node_are_those_it_can_bind() -> None:
+    """Every address of every interface is the node's own, of either family; others are not."""
+    assert is_local("127.0.0.1")
+    assert not is_local("192.0.2.1")
+    assert not is_local("2001:db8::1")
+    assert not is_local("not an address")
+
+
+async def test_second_address_of_a_pod_is_asked_for_too(make: type[Make]) -> None:
+    """The API selects by the first address only: one of the others is found among the pods of the node."""
+    dual = make.pod("dual", ip=IP, more_ips=(IP, "fd00::7"))
+    client = OnlyFirst([dual, make.pod("other", ip="10.244.0.8")])
+    api = PodsOfApi(cast("KubeClient", client), NODE)
+    assert [pod.name for pod in await api.by_address(IP)] == ["dual"]
+    assert client.asked == [f"spec.nodeName={NODE},status.podIP={IP}"]
+    assert [pod.name for pod in await api.by_address("fd00::7")] == ["dual"]
+    assert await api.by_address("fd00::8") == []
+
+
+@dataclass
+class OnlyFirst:
+    """An API server that selects pods as the real one does: ``status.podIP`` is the first address."""
+
+    pods: list[Pod]
+    asked: list[str] = field(default_factory=list)
+
+    async def list(self, _resource: object, *, field_selector: str) -> SimpleNamespace:
+        """Return the pods the selector names."""
+        self.asked.append(field_selector)
+        address = field_selector.partition("status.podIP=")[2]
+        return SimpleNamespace(items=[pod for pod in self.pods if not address or pod.status.pod_ip == address])

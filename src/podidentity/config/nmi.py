@@ -80,6 +80,9 @@ class NmiSettings(CommonSettings):
     metadata_header_required: bool = switch(
         "metadata-header-required", "refuse requests without Metadata: true", default=True
     )
+    allowed_hosts: tuple[str, ...] = flag(
+        "allowed-hosts", LIST, (), "names beside localhost that a request's Host may be (addresses always may)"
+    )
     set_retry_after_header: bool = switch("set-retry-after-header", "answer 503 with Retry-After for no identity")
     enable_conntrack_deletion: bool = switch("enable-conntrack-deletion", "drop connections made before")
     enable_scale_features: bool = switch(

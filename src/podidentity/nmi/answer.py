@@ -45,13 +45,13 @@ class Answer:
         return wire
 
     def _encode(self, *, keep_alive: bool, head: bool) -> bytes:
-        lines = [
-            f"HTTP/1.1 {self.status} {_phrase(self.status)}",
-            f"Content-Type: {self.content_type}",
-            "Cache-Control: no-store",
-            "X-Content-Type-Options: nosniff",
-            f"Content-Length: {len(self.body)}",
-        ]
+        lines = [f"HTTP/1.1 {self.status} {_phrase(self.status)}", "Cache-Control: no-store"]
+        if self.status != HTTPStatus.NO_CONTENT:
+            lines += [
+                f"Content-Type: {self.content_type}",
+                "X-Content-Type-Options: nosniff",
+                f"Content-Length: {len(self.body)}",
+            ]
         if self.retry_after is not None:
             lines.append(f"Retry-After: {self.retry_after}")
         if self.allow:

@@ -27,6 +27,7 @@ from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.local import is_local
 from podidentity.nmi.rights import say_rights
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
@@ -128,7 +129,7 @@ class _Running:
                 rng=random.Random(),  # noqa: S311 - spreads load
                 authorities=_authorities(settings),
             )
-            app = build_app(settings, deps, addresses=[self.target])
+            app = build_app(settings, deps, addresses=[self.target], is_local=is_local)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,7 +28,7 @@ from podidentity.nmi.grants import SecretRules
 from podidentity.nmi.handler import Handler, HandlerRules
 from podidentity.nmi.journal import Journal, Meter
 from podidentity.nmi.notices import Conditions, Notices
-from podidentity.nmi.pods import PodApi, PodFinder
+from podidentity.nmi.pods import PodApi, PodFinder, pod_addresses
 from podidentity.nmi.server import Server
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.tokens.cached import Cached
@@ -85,9 +85,14 @@ class PodsOfApi:
         self._node = node
 
     async def by_address(self, address: str) -> Sequence[Pod]:
-        """Return the node's pods with this ``status.podIP``."""
-        selector = f"spec.nodeName={self._node},status.podIP={address}"
-        return (await self._client.list(PODS, field_selector=selector)).items
+        """Return the node's pods with this address; the API selects by the first of ``podIPs`` only."""
+        here = f"spec.nodeName={self._node}"
+        first = (await self._client.list(PODS, field_selector=f"{here},status.podIP={address}")).items
+        if first:
+            return first
+        return [
+            pod for pod in (await self._client.list(PODS, field_selector=here)).items if address in pod_addresses(pod)
+        ]
 
     async def by_name(self, namespace: str, name: str) -> Pod:
         """Return one pod."""
@@ -118,11 +123,11 @@ def policy_of(settings: NmiSettings) -> Policy:
     )
 
 
-def rules_of(settings: NmiSettings, addresses: Sequence[str]) -> HandlerRules:
-    """Return what the handler goes by; ``addresses`` are the node's own."""
+def rules_of(settings: NmiSettings, addresses: Sequence[str], is_local: Callable[[str], bool]) -> HandlerRules:
+    """Return what the handler goes by; ``addresses`` are the node's own, ``is_local`` tells of all it has."""
     own = frozenset({*addresses, "127.0.0.1", "::1"})
     gate = GateRules(
-        hosts=own | {settings.metadata_ip, "localhost"},
+        hosts=frozenset({settings.metadata_ip, "localhost", *(name.lower() for name in settings.allowed_hosts)}),
         metadata_required=settings.metadata_header_required,
         block_instance=settings.block_instance_metadata,
     )
@@ -130,6 +135,7 @@ def rules_of(settings: NmiSettings, addresses: Sequence[str]) -> HandlerRules:
         gate,
         policy_of(settings),
         own_addresses=own,
+        is_local=is_local,
         retry_after=settings.set_retry_after_header,
         secrets=SecretRules(anywhere=settings.allow_cross_namespace_secrets),
         tenant_array=settings.multi_tenant_array,
@@ -177,9 +183,20 @@ def _tokens(settings: NmiSettings, deps: Deps) -> Tokens:
     return Tokens(cached, flights, proofs, imds, conditions)
 
 
-def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], limits: Limits | None = None) -> App:
-    """Put an nmi together; ``addresses`` are the node's own. Must be called in a running loop."""
+def build_app(
+    settings: NmiSettings,
+    deps: Deps,
+    *,
+    addresses: Sequence[str],
+    is_local: Callable[[str], bool] = lambda _: False,
+    limits: Limits | None = None,
+) -> App:
+    """Put an nmi together; ``addresses`` are the node's own, see ``rules_of``. Must be called in a running loop."""
     clock = deps.clock
+    if not settings.metadata_header_required:
+        deps.log.warning(
+            "--metadata-header-required=false: whoever makes a pod fetch a URL gets that pod's tokens; leave it on"
+        )
     journal = Journal(deps.log, deps.meter, clock=clock)
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
     finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
@@ -190,7 +207,7 @@ def build_app(settings: NmiSettings, deps: Deps, *, addresses: Sequence[str], li
     )
     synced = asyncio.Event()
     handler = Handler(
-        rules_of(settings, addresses),
+        rules_of(settings, addresses, is_local),
         cluster,
         finder,
         tokens.cached,

@@ -10,7 +10,7 @@ from typing import Final, Protocol, cast
 import httptools
 
 from podidentity.nmi.answer import Answer, error
-from podidentity.nmi.request import Headers, Request
+from podidentity.nmi.request import Headers, Pin, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._closing = False
         self._paused_until = _NEVER
+        self._pin = Pin()
         self.peer = ""
         self.deadline = _NEVER
         self._clear()
@@ -211,6 +212,7 @@ class Connection(asyncio.Protocol):
             self.peer,
             http10=parser.get_http_version() == "1.0",
             keep_alive=parser.should_keep_alive(),
+            pin=self._pin,
         )
         self._clear()
         if self._closing:

@@ -27,7 +27,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """``hosts``: names and addresses a request may be sent to, lower-case, without port."""
+    """``hosts``: names a request may be sent to, lower-case, without port; addresses always may be."""
 
     hosts: frozenset[str]
     metadata_required: bool = True
@@ -37,6 +37,9 @@ class GateRules:
 BLOCKED: Final = "Request blocked by AAD Pod Identity NMI"
 NO_POD_HEADERS: Final = "missing 'podname' and 'podns' from request header"
 NOT_FROM_HOST: Final = "request remote address is not from a host"
+_ALLOWED: Final = "GET, OPTIONS"
+_OPTIONS: Final = Answer(204, b"", allow=_ALLOWED)
+"""No header of CORS: a browser's preflight fails."""
 
 
 def understand(target: bytes) -> Target:
@@ -59,14 +62,10 @@ _remembered = functools.lru_cache(maxsize=_MEMO_TARGETS)(_understand)
 
 
 def admit(request: Request, target: Target, rules: GateRules) -> Answer | None:  # noqa: PLR0911 - a list of checks
-    """Return the refusal of a request that needs no look-up to be refused; None lets it in.
+    """Return the answer to a request that needs no look-up to be answered; None lets it in.
 
-    Order: the form of the target, the method, the headers, then what the route itself asks for.
+    Order: the headers, the target, the method, then what the route itself asks for.
     """
-    if target.refused is not None and target.refused.status != 404:  # noqa: PLR2004 - unknown path: headers come first
-        return target.refused
-    if request.method != "GET":
-        return error(405, f"method {request.method} is not allowed", allow="GET")
     kind = target.route.kind
     refusal = refusal_of_headers(
         request.headers,
@@ -76,13 +75,19 @@ def admit(request: Request, target: Target, rules: GateRules) -> Answer | None: 
     )
     if refusal:
         return error(400, refusal)
+    if target.refused is not None:
+        return target.refused
+    if request.method == "OPTIONS":
+        return _OPTIONS
+    if request.method != "GET":
+        return error(405, f"method {request.method} is not allowed", allow=_ALLOWED)
     if kind is Kind.TOKEN:
         return target.bad_query
     if kind is Kind.HOST_TOKEN:
         return _admit_host(request, target)
     if kind is Kind.INSTANCE and rules.block_instance:
         return error(403, BLOCKED, code="access_denied")
-    return target.refused
+    return None
 
 
 def _admit_host(request: Request, target: Target) -> Answer | None:

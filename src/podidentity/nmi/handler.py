@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 import msgspec
 
@@ -39,18 +41,22 @@ from podidentity.nmi.waiters import TooManyWaiting
 
 SYNC_PATIENCE_SECONDS = 5.0
 RETRY_AFTER_NO_IDENTITY_SECONDS = 20
+_NODE: Final = error(403, "the node itself gets no token here: ask the metadata endpoint", code="access_denied")
+_OTHER_POD: Final = error(503, "the address of this connection belongs to another pod now", retry_after=1, close=True)
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerRules:
-    """``own_addresses`` are the node's: no pod has them. ``retry_after`` makes "no identity" a 503 instead of 404.
+    """``own_addresses`` are the node's: no pod has them; ``is_local`` tells of the rest, when no pod is known.
 
-    ``tenant_array``: an identity with auxiliary tenants is answered with an array of tokens.
+    ``retry_after`` makes "no identity" a 503 instead of 404. ``tenant_array``: an identity with auxiliary tenants is
+    answered with an array of tokens.
     """
 
     gate: GateRules
     policy: Policy
     own_addresses: frozenset[str] = frozenset()
+    is_local: Callable[[str], bool] = lambda _: False
     retry_after: bool = False
     secrets: SecretRules = NO_OTHER_NAMESPACE
     tenant_array: bool = False
@@ -91,11 +97,13 @@ class Handler:
             return None
         query = target.query
         request.resource = query.resource
+        if request.peer in self._rules.own_addresses:
+            return _NODE
         pod = self._finder.known(request.peer)
         if pod is None:
-            if request.peer in self._rules.own_addresses:
-                return error(403, "the node itself gets no token here: ask the metadata endpoint", code="access_denied")
-            return None
+            return _NODE if self._rules.is_local(request.peer) else None
+        if not request.pin.holds(pod.metadata.uid):
+            return _OTHER_POD
         request.pod = pod.key
         return self._from_cache(pod, query)
 
@@ -151,8 +159,12 @@ class Handler:
         if host:
             headers = request.headers
             pod = await self._finder.named(headers.pod_namespace or "", headers.pod_name or "")
+        elif request.peer in self._rules.own_addresses:
+            return _NODE
         else:
             pod = await self._finder.find(request.peer)
+            if not request.pin.holds(pod.metadata.uid):
+                return _OTHER_POD
         request.pod = pod.key
         decision = await self._settled(pod, query, request, host=host)
         if isinstance(decision, PassThrough):
@@ -190,7 +202,7 @@ class Handler:
             while isinstance(decision, Wait):
                 if not await news.wait_until(start + decision.attempts * interval):
                     return decision
-                if watched:
+                if watched or self._cluster.pods.get(pod.key) is not None:
                     pod = self._still_there(pod, "" if host else request.peer)
                 decision = self._decide(pod, query, host=host)
         return decision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -39,12 +40,12 @@ class Headers:
     A name that comes twice is noted in ``repeated``. Values are as sent, without surrounding blanks.
     """
 
-    __slots__ = ("host", "metadata", "origin", "pod_name", "pod_namespace", "repeated", "via")
+    __slots__ = ("browser", "host", "metadata", "pod_name", "pod_namespace", "repeated", "via")
 
     def __init__(self) -> None:
+        self.browser = ""
         self.host: str | None = None
         self.metadata: str | None = None
-        self.origin = False
         self.pod_name: str | None = None
         self.pod_namespace: str | None = None
         self.repeated = ""
@@ -58,8 +59,8 @@ class Headers:
         text = value.decode("latin-1").strip()
         if slot == "via":
             self.via = name.decode("latin-1")
-        elif slot == "origin":
-            self.origin = True
+        elif slot == "browser":
+            self.browser = self.browser or name.decode("latin-1")
         elif getattr(self, slot) is not None:
             self.repeated = name.decode("latin-1")
         else:
@@ -69,7 +70,8 @@ class Headers:
 _SLOTS: Final = {
     b"host": "host",
     b"metadata": "metadata",
-    b"origin": "origin",
+    b"origin": "browser",
+    b"sec-fetch-site": "browser",
     b"podname": "pod_name",
     b"podns": "pod_namespace",
     b"x-forwarded-for": "via",
@@ -136,8 +138,9 @@ def refusal_of_headers(  # noqa: PLR0911 - a list of checks
 ) -> str:
     """Return why the headers are refused (the error description), or ``""`` when they are in order.
 
-    ``hosts`` holds the lower-case names and addresses a request may be sent to, without port. A missing ``Host`` is
-    accepted from HTTP/1.0 only.
+    ``Origin`` and ``Sec-Fetch-Site`` are a browser's, which asks for a page it was given. ``hosts`` holds the
+    lower-case names a request may be sent to, without port: any other name may be a rebound one, an address is not. A
+    missing ``Host`` is accepted from HTTP/1.0 only.
     """
     if headers.repeated:
         return f"header {headers.repeated} is specified more than once"
@@ -145,26 +148,29 @@ def refusal_of_headers(  # noqa: PLR0911 - a list of checks
         return METADATA_MISSING
     if headers.via:
         return f"header {headers.via} is not allowed"
-    if headers.origin:
-        return "header Origin is not allowed"
+    if headers.browser:
+        return f"header {headers.browser} is not allowed"
     host = headers.host
     if host is None:
         return "" if http10 else "header Host is missing"
-    if host in hosts or _host_name(host) in hosts:
+    if host in hosts or _is_ours(host, hosts):
         return ""
     return "header Host names another host"
 
 
-def _host_name(host: str) -> str:
-    """Return the lower-case name of ``name[:port]`` or ``[v6][:port]``; empty when malformed."""
+def _is_ours(host: str, hosts: Collection[str]) -> bool:
+    """Whether ``name[:port]`` or ``[v6][:port]`` is an address, or one of ``hosts``."""
     name, sep, port = host.rpartition(":")
     if host.endswith("]") or not sep:
         name = host
     elif not (port.isascii() and port.isdigit() and len(port) <= 5):  # noqa: PLR2004 - digits of 65535
-        return ""
-    if name.startswith("[") and name.endswith("]"):
-        name = name[1:-1]
-    return name.lower()
+        return False
+    try:
+        if name.startswith("[") and name.endswith("]"):
+            return ipaddress.IPv6Address(name[1:-1]).scope_id is None
+        return name.lower() in hosts or bool(ipaddress.IPv4Address(name))
+    except ValueError:
+        return False
 
 
 def is_loopback(address: str) -> bool:
@@ -178,13 +184,36 @@ def normal_address(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
+class Pin:
+    """Whose a connection is: the pod its first request was matched with, for as long as it lasts."""
+
+    __slots__ = ("uid",)
+
+    def __init__(self) -> None:
+        self.uid = ""
+
+    def holds(self, uid: str) -> bool:
+        """Whether a request of the pod ``uid`` may come this way."""
+        if not self.uid:
+            self.uid = uid
+        return self.uid == uid
+
+
 class Request:
     """One parsed request. ``peer`` is the normalised source address; ``pod`` and ``resource`` are filled on the way."""
 
-    __slots__ = ("headers", "http10", "keep_alive", "method", "peer", "pod", "resource", "route", "target")
+    __slots__ = ("headers", "http10", "keep_alive", "method", "peer", "pin", "pod", "resource", "route", "target")
 
     def __init__(
-        self, method: str, target: bytes, headers: Headers, peer: str, *, http10: bool = False, keep_alive: bool = True
+        self,
+        method: str,
+        target: bytes,
+        headers: Headers,
+        peer: str,
+        *,
+        http10: bool = False,
+        keep_alive: bool = True,
+        pin: Pin | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -192,6 +221,7 @@ class Request:
         self.peer = peer
         self.http10 = http10
         self.keep_alive = keep_alive
+        self.pin = pin or Pin()
         self.pod = ""
         self.resource = ""
         self.route = ""
