@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,23 @@ async def test_connections_that_idle_end_with_the_forwarder(tmp_path: Path) -> N
             assert await reader.readexactly(1) == b"A"
         assert await _ended(reader)
         writer.close()
+
+
+@pytest.mark.parametrize("turns", range(16))
+async def test_the_forwarder_ends_amid_anything(tmp_path: Path, turns: int) -> None:
+    """However far a connection has come up, or gone, when the lab ends, both its sockets are closed."""
+    listener = bind_loopback(0)
+    async with await asyncio.start_unix_server(_echo, str(tmp_path / "s")):
+        async with forwarding(listener, tmp_path / "s"):
+            reader, going = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+            going.write(b"a")
+            assert await reader.readexactly(1) == b"A"
+            going.close()
+            _, coming = await asyncio.open_connection("127.0.0.1", listener.getsockname()[1])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        coming.close()
+    gc.collect()
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -53,7 +53,8 @@ async def _splice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ta
             raise
     finally:
         for end in ends:
-            end.close()
+            end.close()  # all of them before the first wait: it may be cancelled
+        for end in ends:
             with contextlib.suppress(OSError):
                 await end.wait_closed()
 
@@ -98,6 +99,7 @@ async def forwarding(listener: socket.socket, target: Target) -> AsyncIterator[N
         task = asyncio.ensure_future(_splice(reader, writer, target))
         connections.add(task)
         task.add_done_callback(connections.discard)
+        task.add_done_callback(lambda _: writer.close())  # a task cancelled before its first step closes nothing
 
     server = await asyncio.start_server(accept, sock=listener)
     try:
