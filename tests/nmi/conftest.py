@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pytest
 from tests.nmi.fakes import FakeApi, FakeEntra, FakeImds
+from tests.nmi.stand_in import StandIn
 
 from podidentity.aio.clock import Clock
 from podidentity.api.constants import POD_LABEL, STATE_ASSIGNED
@@ -30,6 +31,7 @@ from podidentity.api.identity import (
     SecretReference,
 )
 from podidentity.api.meta import KubeObject, ObjectMeta, OwnerReference
+from podidentity.azure.imds import ImdsClient
 from podidentity.config.nmi import NmiSettings, nmi_settings
 from podidentity.kube.store import Change, Store, WatchEvent
 from podidentity.nmi.assembly import App, Deps, build_app
@@ -184,7 +186,7 @@ async def read_reply(reader: asyncio.StreamReader, *, head: bool = False) -> Rep
 class Bench:
     """nmi, listening on 127.0.0.1; clients choose their source address in 127.0.0.0/8."""
 
-    def __init__(self, settings: NmiSettings, limits: Limits, clock: Clock) -> None:
+    def __init__(self, settings: NmiSettings, limits: Limits, clock: Clock, imds: ImdsClient | None = None) -> None:
         self.settings = settings
         self.clock = clock
         self.imds = FakeImds(clock=clock)
@@ -193,7 +195,7 @@ class Bench:
         self.metrics = Metrics()
         self.log = io.StringIO()
         configure_logging(log_format="text", verbosity=0, stream=self.log)
-        sources = {"imds_tokens": self.imds, "imds_documents": self.imds, "entra": self.entra}
+        sources = {"imds_tokens": imds or self.imds, "imds_documents": imds or self.imds, "entra": self.entra}
         authorities = Authorities("https://login.microsoftonline.com")
         api = {"pods": self.api, "secrets": self.api}
         deps = Deps(
@@ -290,13 +292,22 @@ def make() -> type[Make]:
 
 
 @pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    """Run a metadata service that counts, on a socket."""
+    async with StandIn().running() as standing:
+        yield standing
+
+
+@pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Give a function that starts benches, all ended after the test."""
     benches: list[Bench] = []
 
-    async def begin(*flags: str, limits: Limits | None = None, clock: Clock | None = None) -> Bench:
+    async def begin(
+        *flags: str, limits: Limits | None = None, clock: Clock | None = None, imds: ImdsClient | None = None
+    ) -> Bench:
         settings = nmi_settings([f"--node={NODE}", *flags], {})
-        bench = Bench(settings, limits or Limits(), clock or Clock())
+        bench = Bench(settings, limits or Limits(), clock or Clock(), imds)
         sock = socket.create_server(("127.0.0.1", 0))
         bench.port = sock.getsockname()[1]
         listening = asyncio.Event()

@@ -72,3 +72,22 @@ async def test_header_not_required_is_warned_of(start: Start) -> None:
     """Whoever turns the Metadata header off reads what that means; by default nothing is said."""
     assert "--metadata-header-required=false" in (await start("--metadata-header-required=false")).log.getvalue()
     assert "--metadata-header-required" not in (await start()).log.getvalue()
+
+
+async def test_header_less_probe_is_answered_before_any_look_up(start: Start) -> None:
+    """A probe without header or query, from nobody known, is answered 400 at once and asks nobody."""
+    bench = await start()
+    probe = b"GET /metadata/identity/oauth2/token HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"
+    reply = await bench.send(probe, "127.9.9.9")
+    assert reply.status == 400
+    assert reply.json["error"] == "invalid_request"
+    assert "Identity not found" not in reply.json["error_description"]
+    assert bench.api.asked == []
+
+
+async def test_unknown_path_without_header_misses_the_header_first(start: Start) -> None:
+    """The documented check of the original: 400 without the header, 404 with it."""
+    bench = await start()
+    bare = await bench.send(b"GET /doesnotexist HTTP/1.1\r\nHost: 127.0.0.1:2579\r\n\r\n")
+    assert (bare.status, bare.json["error_description"]) == (400, "Required metadata header not specified")
+    assert (await bench.get("/doesnotexist")).status == 404

@@ -70,6 +70,7 @@ _UPGRADE: Final = error(400, "protocol upgrades are not supported", close=True)
 _TIMEOUT: Final = error(408, "request took too long to arrive", close=True)
 _BUSY: Final = error(503, "too many requests in flight", retry_after=1)
 _PIPELINED: Final = error(429, "too many pipelined requests", retry_after=1, close=True)
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
 _NEVER: Final = float("inf")
 
 
@@ -205,19 +206,22 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hand the request on, or line it up behind the one that is being answered."""
         parser = self._parser
+        version = parser.get_http_version()
         request = Request(
             parser.get_method().decode("latin-1"),
             self._target,
             self._headers,
             self.peer,
-            http10=parser.get_http_version() == "1.0",
+            http10=version == "1.0",
             keep_alive=parser.should_keep_alive(),
             pin=self._pin,
         )
         self._clear()
         if self._closing:
             return
-        if parser.should_upgrade():
+        if version not in _VERSIONS:
+            self._refuse(_MALFORMED)
+        elif parser.should_upgrade():
             self._refuse(_UPGRADE)
         elif self._task is None and not self._queue and self._paused_until == _NEVER:
             self._begin(request)
