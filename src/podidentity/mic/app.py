@@ -266,8 +266,9 @@ def _say_hello(settings: MicSettings, build: Build) -> None:
         warning("--cloudconfig not passed will use aadpodidentity-admin-secret")
     info(f"kubeconfig ({settings.kubeconfig}) cloudconfig ({settings.cloudconfig})")
     info(f"running MIC in namespaced mode: {str(settings.force_namespaced).lower()}")
-    unlimited = "" if settings.record_qps else ". Assigned identities: not limited, unless --clientQps is given"
-    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}{unlimited}")
+    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}")
+    if not settings.record_qps:
+        info("assigned identities are written without a limit, unless --clientQps is given")
     info(f"starting to create the pod identity client. Version: {build.version}. Build date: {build.date}")
 
 

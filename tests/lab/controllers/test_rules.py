@@ -120,6 +120,14 @@ def test_template_hash_ignores_its_own_label() -> None:
     assert template_hash(plain) != template_hash({**plain, "spec": {"x": 2}})
 
 
+def test_template_hash_looks_as_kubernetes_own() -> None:
+    """Pods are named `mic-7d6655bcc4-8pxx9`: the middle is a 32-bit number whose digits are written 456789bcdf."""
+    found = {template_hash({"spec": {"x": number}}) for number in range(200)}
+    assert len(found) == 200
+    assert set("".join(found)) == set("456789bcdf")
+    assert max(map(len, found)) <= 10
+
+
 def test_availability_takes_min_ready_seconds() -> None:
     """Ready since 100 s with minReadySeconds 30 is available at 130 s."""
     assert available(pod("p", "n"), 30, 110) == 20

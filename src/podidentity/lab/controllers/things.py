@@ -68,11 +68,11 @@ def dig(value: object, *path: str) -> Any:
 
 
 def template_hash(template: Json) -> str:
-    """A short name for a pod template: equal templates, equal names."""
+    """A short name for a pod template: equal templates, equal names; of the letters Kubernetes' own are made of."""
     value = _FNV_START
     for byte in msgspec.json.encode(without_hash(template), order="sorted"):
         value = ((value ^ byte) * _FNV_PRIME) & _FNV_MASK
-    return "".join(_LETTERS[int(digit) % len(_LETTERS)] for digit in str(value))
+    return "".join(_LETTERS[ord(digit) % len(_LETTERS)] for digit in str(value))
 
 
 def without_hash(template: Json) -> Json:

@@ -25,6 +25,8 @@ def complete(crd: Obj) -> None:
     names.setdefault("singular", kind.lower())
     names.setdefault("listKind", f"{kind}List")
     spec.setdefault("conversion", {"strategy": "None"})
+    if spec.get("preserveUnknownFields") is False:
+        del spec["preserveUnknownFields"]  # the real server does not store it: kubectl says "configured" every time
 
 
 def faults(crd: Obj) -> Iterator[Cause]:

@@ -20,6 +20,8 @@ from podidentity.lab.node.register import NodeIdentity
 from podidentity.lab.node.server import ServerFiles
 from podidentity.telemetry.logging import configure_logging
 
+KUBENET = "KUBELET_FLAGS=--network-plugin=kubenet\n"
+"""What the node's /etc/default/kubelet says where pods are behind a bridge, as on such a node of AKS."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -96,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "hostname": f"{given.name}\n",
             "resolv.conf": "# The lab has no DNS: names are in /etc/hosts.\noptions timeout:1 attempts:1\n",
         }
+        if given.network == "bridge":
+            etc["default/kubelet"] = KUBENET
         settings = _settings(given, hosts)
         become(Machine(given.name, str(given.netns), given.state_dir, files, etc, given.ca_bundle))
 
