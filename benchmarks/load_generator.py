@@ -1,8 +1,9 @@
 """A small HTTP/1.1 load generator for one thread: standard library only, so that any pod with a Python can run it.
 
-Reads one JSON object from its last argument: host, port, path, headers, connections, seconds. Keeps one request in
-flight on each connection. Prints one JSON object: requests, seconds, warm (requests before the clock ran), p50 and p99
-(milliseconds), cpu (its own seconds), bytes (of one answer) and refused (answers whose status is not 200).
+Reads one JSON object from its last argument: host, port, path, headers, connections, seconds, fresh. Keeps one request
+in flight on each connection; with ``fresh`` each request has a connection of its own, as many at a time. Prints one
+JSON object: requests, seconds, warm (requests before the clock ran), p50 and p99 (milliseconds), cpu (its own seconds),
+bytes (of one answer) and refused (answers whose status is not 200).
 """
 
 from __future__ import annotations
@@ -39,19 +40,36 @@ class Load:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         host = plan["host"]
-        lines = [f"GET {plan['path']} HTTP/1.1", f"Host: {host}", *(f"{k}: {v}" for k, v in plan["headers"].items())]
+        self.address = (host, plan["port"])
+        self.fresh = plan.get("fresh", False)
+        headers = {"Host": host, **plan["headers"], **({"Connection": "close"} if self.fresh else {})}
+        lines = [f"GET {plan['path']} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         self.request = "\r\n".join([*lines, "", ""]).encode()
         self.sockets: dict[int, socket.socket] = {}
         self.epoll = select.epoll()
-        for _ in range(plan["connections"]):
-            sock = socket.create_connection((host, plan["port"]), timeout=10)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sockets[sock.fileno()] = sock
-            self.epoll.register(sock.fileno(), select.EPOLLIN)
         self.sent: dict[int, float] = {}
         self.parts: dict[int, bytes] = {}
         self.size = self.refused = 0
-        for fd in self.sockets:
+        for _ in range(plan["connections"]):
+            self.connect()
+
+    def connect(self) -> None:
+        """Open a connection and send its first request."""
+        begun = time.perf_counter()
+        sock = socket.create_connection(self.address, timeout=10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sockets[sock.fileno()] = sock
+        self.epoll.register(sock.fileno(), select.EPOLLIN)
+        self.send(sock.fileno())
+        self.sent[sock.fileno()] = begun
+
+    def again(self, fd: int) -> None:
+        """Send the next request, on the same connection or on a new one."""
+        if self.fresh:
+            self.epoll.unregister(fd)
+            self.sockets.pop(fd).close()
+            self.connect()
+        else:
             self.send(fd)
 
     def send(self, fd: int) -> None:
@@ -79,7 +97,7 @@ class Load:
                 self.size = size
                 if not data.startswith(b"HTTP/1.1 200 "):
                     self.refused += 1
-                self.send(fd)
+                self.again(fd)
         return sorted(taken)
 
 

@@ -69,7 +69,7 @@ async def _row(lab: RunningLab, kind: Kind, running: Sequence[Usage]) -> tuple[s
     found = [usage for usage in running if _runs(usage, kind.words)]
     if not found:
         raise RuntimeError(f"no process of {kind.name} runs")
-    ready = [stamp async for stamp in _ready(lab, kind)]
+    ready = [stamp async for stamp in ready_times(lab, kind)]
     seconds = max(ready) - min(_wall(usage.start) for usage in found) if ready else None
     return (
         kind.name,
@@ -88,7 +88,7 @@ def _runs(usage: Usage, words: tuple[str, ...]) -> bool:
     return command[at : at + len(words)] == words
 
 
-async def _ready(lab: RunningLab, kind: Kind) -> AsyncIterator[float]:
+async def ready_times(lab: RunningLab, kind: Kind) -> AsyncIterator[float]:
     """When each of the processes began to work, in seconds since the epoch."""
     if kind.ready:
         for path in lab.layout.run.glob(kind.ready):

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from rich.console import Console
 
+import agent
 import assignment
 import events
 import memory
@@ -30,6 +31,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "events": events.measure,
     "assignment": assignment.measure,
     "tokens": tokens.measure,
+    "agent": agent.measure,
     "rss": memory.measure,
 }
 
