@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from podidentity.aio.clock import Clock
+from podidentity.aio.fence import Fence
 from podidentity.api.core import ConfigMap, Endpoints, Lease
 from podidentity.api.meta import ObjectMeta, reference
 from podidentity.api.resources import CONFIG_MAPS, ENDPOINTS, EVENTS, LEASES, PODS
@@ -133,9 +135,10 @@ async def test_reflector_through_trouble(server: Running, client: KubeClient) ->
 
 async def test_leadership_with_both_objects(client: KubeClient) -> None:
     """A leader writes both objects as the API wants them, and hands over in real time."""
+    fences = [Fence(Clock()), Fence(Clock())]
 
-    def contender(identity: str) -> tuple[Leadership, asyncio.Event]:
-        return Leadership(client, ElectionSettings(identity, "default", "mic", 4.0)), asyncio.Event()
+    def contender(identity: str, fence: Fence) -> tuple[Leadership, asyncio.Event]:
+        return Leadership(client, ElectionSettings(identity, "default", "mic", 4.0), fence=fence), asyncio.Event()
 
     async def run(leadership: Leadership, leading: asyncio.Event) -> None:
         async def lead() -> None:
@@ -144,13 +147,13 @@ async def test_leadership_with_both_objects(client: KubeClient) -> None:
 
         await leadership.run(lead)
 
-    (one, one_leads), (two, two_leads) = contender("one"), contender("two")
+    (one, one_leads), (two, two_leads) = contender("one", fences[0]), contender("two", fences[1])
     loop = asyncio.get_running_loop()
     first = loop.create_task(run(one, one_leads))
     await asyncio.wait_for(one_leads.wait(), 5)
     second = loop.create_task(run(two, two_leads))
     await asyncio.sleep(3)
-    assert one.may_write()
+    assert [fence.is_open for fence in fences] == [True, False]
     assert not two_leads.is_set()
     for task, follows in ((first, two_leads), (second, None)):
         task.cancel()

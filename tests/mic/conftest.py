@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 from podidentity.aio.clock import loop_clock
+from podidentity.aio.fence import Fence
 from podidentity.api.constants import FINALIZER, POD_LABEL
 from podidentity.api.core import Node, NodeSpec, Pod, PodSpec, PodStatus
 from podidentity.api.identity import (
@@ -263,13 +265,14 @@ class Bench:
         self.settings = settings
         self.force = force_namespaced
         self.things: dict[str, Any] = {}
-        self.leading = True
+        self.fence = Fence(self.clock)
+        self.fence.open_until(math.inf)
         self.task: asyncio.Task[None] | None = None
         self._boot()
 
     def _boot(self) -> None:
         world = World(force_namespaced=self.force)
-        outlets = Outlets(self.kube, self.arm, self.told, self.told, lambda: self.leading)
+        outlets = Outlets(self.kube, self.arm, self.told, self.told, self.fence)
         writer = RecordWriter(world, outlets, self.clock)
         budget = Budget.of(self.clock)
         shared = Shared(world, outlets, self.settings, self.clock, random.Random(7), budget, writer)

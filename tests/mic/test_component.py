@@ -19,6 +19,7 @@ import yaml
 from tests.ports import free_port
 
 from podidentity.aio.clock import Clock
+from podidentity.aio.fence import Fence
 from podidentity.api.constants import EVENT_SOURCE
 from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, CONFIG_MAPS, EVENTS, LEASES
 from podidentity.azure.arm import ComputeClient
@@ -181,12 +182,18 @@ async def _mic(site: Site, holder: str = "one") -> AsyncIterator[tuple[App, Metr
     """A whole mic but its servers."""
     settings, metrics, clock = _settings(holder), Metrics(), Clock()
     async with contextlib.AsyncExitStack() as stack:
-        kube = [await stack.enter_async_context(KubeClient(site.settings(), user_agent="mic")) for _ in range(3)]
+        fence = Fence(clock, delivery=1)
+        fences = (None, fence, None)
+        kube = [
+            await stack.enter_async_context(KubeClient(site.settings(), user_agent="mic", fence=one)) for one in fences
+        ]
         cloud = cloud_named("AzurePublicCloud", {})
-        compute = ComputeClient(cloud, Minted(site.azure), user_agent="mic", base_url=site.azure.arm_url)
+        compute = ComputeClient(cloud, Minted(site.azure), user_agent="mic", base_url=site.azure.arm_url, fence=fence)
         stack.push_async_callback(compute.close)
         events = EventRecorder(kube[0], component=EVENT_SOURCE, clock=clock)
-        app = build_app(settings, Clients(*kube), compute, events, metrics, clock=clock, rng=random.Random(1))
+        app = build_app(
+            settings, Clients(*kube), compute, events, metrics, fence=fence, clock=clock, rng=random.Random(1)
+        )
         tasks = [asyncio.create_task(app.run()), asyncio.create_task(events.run())]
         try:
             yield app, metrics

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import msgspec
 import pytest
 
+from podidentity.aio.fence import FenceClosedError
 from podidentity.api.constants import FINALIZER, NODE_LABEL, PRESENT_BEFORE_ANNOTATION
 from podidentity.api.identity import AzureAssignedIdentity, AzureAssignedIdentitySpec, AzureAssignedIdentityStatus
 from podidentity.api.meta import ObjectMeta
@@ -248,15 +250,27 @@ async def test_record_deleted_by_a_user(bench: Bench) -> None:
 
 async def test_without_leadership_nothing_is_written(bench: Bench) -> None:
     """Protects against two writers: once leadership is in doubt there is no write at all."""
-    bench.leading = False
+    bench.fence.close()
     bench.node("n1", "vmss")
     bench.identity("id1")
     bench.pod("p", "n1", "id1")
     await asyncio.sleep(30)
     assert not bench.kube.calls
     assert not bench.arm.patches
-    bench.leading = True
+    bench.fence.open_until(math.inf)
     await bench.until(lambda: bench.assigned("p-default-id1"), 80)
+
+
+async def test_a_patch_that_was_held_back_is_no_failure(bench: Bench) -> None:
+    """Protects us when we lead again: an unsent PATCH blames no host and no identity."""
+    bench.node("n1", "vmss")
+    bench.identity("id1")
+    held_back = [FenceClosedError("held back")]
+    bench.arm.fault = lambda _host, _patch: held_back.pop() if held_back else None
+    bench.pod("p", "n1", "id1")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 25)
+    assert len(bench.arm.patches) == 2
+    assert not [event for event in bench.told.events if event[2] != "binding applied"]
 
 
 async def test_own_writes_are_seen_without_a_watch(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from podidentity.azure.arm_request import Answer, HostIdentities, IdentityPatch,
 from podidentity.azure.errors import AzureError, AzureStatusError, AzureUnavailable, HostDeleting, Throttled
 
 if TYPE_CHECKING:
+    from podidentity.aio.fence import Fence
     from podidentity.azure.arm_pipeline import ArmPipeline
     from podidentity.azure.cloud import Cloud
     from podidentity.azure.credentials import Credential
@@ -47,6 +48,7 @@ class ComputeClient:
     """GET and PATCH of a host's identities. Deals with retries, polling and deadlines; never waits out a 429.
 
     ``metrics`` is called once per ``get`` and ``patch`` with (operation type, seconds, error or None).
+    With a ``fence`` no PATCH is sent, and none sent again, while it is closed: FenceClosedError.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class ComputeClient:
         backoff: Backoff | None = None,
         retries: int = 3,
         environ: Mapping[str, str] | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self._cloud = cloud
         self._credential = credential
@@ -75,6 +78,7 @@ class ComputeClient:
         self._backoff = backoff if backoff is not None else Backoff(initial=1.0, factor=2.0, maximum=8.0, jitter=0.2)
         self._retries = retries
         self._environ = os.environ if environ is None else environ
+        self._fence = fence
         self._pipeline: ArmPipeline | None = None
 
     async def get(self, host: HostId) -> HostIdentities:
@@ -179,7 +183,9 @@ class ComputeClient:
         if self._pipeline is None:
             from podidentity.azure.arm_pipeline import ArmPipeline  # noqa: PLC0415 - azure-core takes 0.8 s to import
 
-            self._pipeline = ArmPipeline(self._base_url, user_agent=self._user_agent, environ=self._environ)
+            self._pipeline = ArmPipeline(
+                self._base_url, user_agent=self._user_agent, environ=self._environ, fence=self._fence
+            )
         return self._pipeline
 
 

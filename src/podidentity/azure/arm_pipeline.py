@@ -11,6 +11,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 from azure.mgmt.core import AsyncARMPipelineClient
 
+from podidentity.aio.fenced_request import fenced
 from podidentity.azure.arm_request import Answer
 from podidentity.azure.errors import AzureUnavailable
 from podidentity.azure.http import new_session, read_bounded
@@ -18,6 +19,7 @@ from podidentity.azure.http import new_session, read_bounded
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from podidentity.aio.fence import Fence
     from podidentity.config.redact import SecretText
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -26,10 +28,18 @@ EXCHANGE_TIMEOUT: Final = 120.0
 
 
 class ArmPipeline:
-    """azure-mgmt-core's client: request ids and user agent, no retry and no redirect. Make it in a running loop."""
+    """azure-mgmt-core's client: request ids and user agent, no retry and no redirect. Make it in a running loop.
 
-    def __init__(self, base_url: str, *, user_agent: str, environ: Mapping[str, str]) -> None:
-        self._session = new_session(environ=environ, proxies=True, timeout=EXCHANGE_TIMEOUT)
+    With a ``fence`` no write is sent while it is closed.
+    """
+
+    def __init__(self, base_url: str, *, user_agent: str, environ: Mapping[str, str], fence: Fence | None) -> None:
+        self._session = new_session(
+            environ=environ,
+            proxies=True,
+            timeout=EXCHANGE_TIMEOUT,
+            request_class=fenced(fence) if fence is not None else aiohttp.ClientRequest,
+        )
         transport = AioHttpTransport(session=self._session, session_owner=False)
         agent = UserAgentPolicy(user_agent_use_env=False)
         agent.add_user_agent(user_agent)
@@ -39,7 +49,7 @@ class ArmPipeline:
         )
 
     async def send(self, method: str, url: str, body: bytes | None, token: SecretText) -> Answer:
-        """One exchange, any status. Raises AzureUnavailable when there is no answer."""
+        """One exchange, any status. Raises AzureUnavailable when there is no answer, FenceClosedError when unsent."""
         headers = {"Authorization": f"Bearer {token.reveal()}", "Accept": "application/json"}
         headers["Accept-Encoding"] = "identity"
         if body is not None:

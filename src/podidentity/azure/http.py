@@ -45,6 +45,7 @@ def new_session(
     timeout: float,
     connect_timeout: float = 10.0,
     tls: bool = True,
+    request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
 ) -> aiohttp.ClientSession:
     """A session without cookies and without decompression; must be made in a running loop.
 
@@ -58,6 +59,7 @@ def new_session(
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=proxies,
+        request_class=request_class,
         timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=connect_timeout),
     )
 

@@ -15,6 +15,7 @@ from yarl import URL
 from podidentity.aio.backoff import Backoff
 from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
+from podidentity.aio.fenced_request import fenced
 from podidentity.api.meta import KubeObject
 from podidentity.kube import request as build
 from podidentity.kube.errors import ApiError, Gone, KubeError, KubeUnavailable, Unauthorized, WatchSilent
@@ -23,6 +24,7 @@ from podidentity.kube.transport import TlsFiles, connector
 from podidentity.kube.watch import MAX_LINE, LineSplitter, decode_event
 
 if TYPE_CHECKING:
+    from podidentity.aio.fence import Fence
     from podidentity.api.resources import Resource
     from podidentity.kube.store import WatchEvent
     from podidentity.kube.target import KubeSettings
@@ -52,7 +54,8 @@ class KubeClient:
     """A client of one API server; an async context manager.
 
     ``qps`` requests a second (0: no limit) with bursts of ``burst``; ``on_error`` hears of each request that failed
-    for good, with its operation (``update leases``). Every method raises KubeError.
+    for good, with its operation (``update leases``). Every method raises KubeError. With a ``fence`` no write is sent,
+    and none sent again, while it is closed: FenceClosedError.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class KubeClient:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         on_error: OnError | None = None,
+        fence: Fence | None = None,
     ) -> None:
         self.settings = settings
         self._user_agent = user_agent
@@ -73,6 +77,7 @@ class KubeClient:
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
         self._bucket = TokenBucket(qps, max(burst, 1), clock or Clock()) if qps > 0 else None
         self._on_error = on_error
+        self._request_class = fenced(fence) if fence is not None else aiohttp.ClientRequest
         self._base = settings.server.rstrip("/")
         self._secure = self._base.startswith("https:")
         self._tls = TlsFiles(settings)
@@ -89,6 +94,7 @@ class KubeClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
             trust_env=False,
+            request_class=self._request_class,
         )
         return self
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from podidentity.aio.clock import Clock
+from podidentity.aio.fence import FenceClosedError
 from podidentity.api.meta import KubeObject
 from podidentity.kube.errors import AlreadyExists, Conflict, Forbidden, KubeError, NotFound
 from podidentity.kube.records import ENDPOINTS_FORM, LEASE_FORM, Form, Record, next_record, patience, released
@@ -19,6 +20,7 @@ from podidentity.telemetry.logging import get_logger
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from podidentity.aio.fence import Fence
     from podidentity.api.core import Endpoints, Lease
     from podidentity.kube.client import KubeClient
 
@@ -153,7 +155,8 @@ class Leadership:
     """Contends for the locks of ``settings`` and runs a function while it holds all of them.
 
     ``client`` should be one of its own, without a request budget others can use up. ``on_transition`` hears True when
-    leading begins and False when it has ended.
+    leading begins and False when it has ended. ``fence`` is open while we lead, at each renewal up to its own renew
+    deadline: hand it to whatever writes as the leader.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Leadership:
         client: KubeClient,
         settings: ElectionSettings,
         *,
+        fence: Fence,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         on_transition: Callable[[bool], None] | None = None,
@@ -169,25 +173,22 @@ class Leadership:
         self._clock = clock or Clock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads candidates, guards nothing
         self._on_transition = on_transition
+        self._fence = fence
         lease = Lock(client, LEASE_FORM, settings, self._clock)
         self._locks: tuple[Lock[Endpoints] | Lock[Lease], ...] = (lease,)
         if settings.lock != LEASES_ONLY:  # in doubt both: an original may be running
             self._locks = (Lock(client, ENDPOINTS_FORM, settings, self._clock), lease)
-        self._leading = False
         self.refused = ""
         """Which right is missing to contend, empty when none is."""
         self._reported: set[str] = set()
         self._log = get_logger()
 
-    def may_write(self) -> bool:
-        """Whether we lead and the last renewal is recent enough; ask before each write."""
-        return self._leading and self._left() > 0
-
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Contend for ever; while leading, run ``lead()`` as a task and cancel it before a record can expire.
 
         When ``lead()`` returns, the locks are released and contended for again; its exception is raised (in an
-        ExceptionGroup) after the release. Cancelled: ``lead()`` is cancelled and awaited, then the locks are released.
+        ExceptionGroup) after the release, but FenceClosedError only says that leading is over. Cancelled: ``lead()`` is
+        cancelled and awaited, then the locks are released.
         """
         try:
             while True:
@@ -231,6 +232,7 @@ class Leadership:
         """
         for number, lock in enumerate(self._locks, 1):
             if not await lock.try_hold():
+                self._fence.close()
                 if self._first(f"{lock.kind} {lock.holder}"):
                     self._log.info("waiting for the leader", lock=lock.kind, holder=lock.holder)
                 for later in self._locks[number:]:
@@ -248,8 +250,9 @@ class Leadership:
 
     async def _lead(self, lead: Callable[[], Awaitable[None]]) -> bool:
         """Lead until it ends by itself (True) or leadership is lost (False)."""
-        self._leading = True
+        self._fence.open_until(self._deadline())
         self._tell(leading=True)
+        ended = False
         try:
             async with asyncio.TaskGroup() as group:
                 keeping = group.create_task(self._keep())
@@ -258,10 +261,12 @@ class Leadership:
                 ended = leading.done()
                 keeping.cancel()
                 leading.cancel()
-            return ended
+        except* FenceClosedError:
+            ended = False
         finally:
-            self._leading = False
+            self._fence.close()
             self._tell(leading=False)
+        return ended
 
     async def _keep(self) -> None:
         """Renew until the renew deadline passes or another took a lock."""
@@ -282,14 +287,17 @@ class Leadership:
             pause = 0.0
             self._reported.clear()
             if not held:
-                self._leading = False
                 self._log.error("the leader lease was taken by another, stopped leading")
                 return
+            self._fence.open_until(self._deadline())
 
     def _left(self) -> float:
-        """Seconds until the renew deadline of the lock renewed longest ago."""
-        renewed = min(lock.renewed_at for lock in self._locks)
-        return renewed + self._settings.renew_deadline - self._clock.monotonic()
+        """Seconds until the renew deadline."""
+        return self._deadline() - self._clock.monotonic()
+
+    def _deadline(self) -> float:
+        """When, on the monotonic clock, the lock renewed longest ago is in doubt."""
+        return min(lock.renewed_at for lock in self._locks) + self._settings.renew_deadline
 
     async def _release(self) -> None:
         """Release the locks, last first; what cannot be released expires by itself."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from podidentity.aio.clock import Clock
+from podidentity.aio.fence import Fence
 from podidentity.api.constants import EVENT_SOURCE, POD_LABEL
 from podidentity.api.meta import ObjectReference
 from podidentity.api.resources import (
@@ -174,12 +175,17 @@ def build_app(
     events: EventRecorder,
     metrics: Metrics,
     *,
+    fence: Fence,
     own_client_id: str = "",
     clock: Clock,
     rng: random.Random,
     version: str = Build().version,
 ) -> App:
-    """Connect the parts; nothing is opened or started. ``own_client_id``: the cluster's identity, never removed."""
+    """Connect the parts; nothing is opened or started.
+
+    ``fence``: the one that ``clients.custom`` and ``compute`` ask. ``own_client_id``: the cluster's identity, never
+    removed.
+    """
     election = ElectionSettings(
         identity=settings.leader_election_instance,
         namespace=settings.leader_election_namespace,
@@ -195,20 +201,13 @@ def build_app(
         message = f"{election.identity} {'became leader' if leading else 'stopped leading'}"
         events.event(lock, "Normal", "LeaderElection", message)
 
-    leadership = Leadership(clients.election, election, clock=clock, rng=rng, on_transition=transition)
-    outlets = Outlets(clients.custom, compute, events, metrics, leadership.may_write)
-    immutable = {fold(client_id) for client_id in settings.immutable_user_msis} | {fold(own_client_id)}
+    leadership = Leadership(clients.election, election, fence=fence, clock=clock, rng=rng, on_transition=transition)
+    outlets = Outlets(clients.custom, compute, events, metrics, fence)
     world = World(force_namespaced=settings.force_namespaced)
     shared = Shared(
         world=world,
         outlets=outlets,
-        settings=AssignSettings(
-            batch=settings.create_delete_batch,
-            linger=settings.identity_removal_linger,
-            reconcile_interval=settings.identity_assignment_reconcile_interval,
-            retry_interval=settings.update_user_msi_retry_interval,
-            immutable=frozenset(immutable - {""}),
-        ),
+        settings=_assign_settings(settings, own_client_id),
         clock=clock,
         rng=rng,
         budget=Budget.of(clock),
@@ -218,6 +217,17 @@ def build_app(
     return App(settings, clients, outlets, controller, leadership, clock=clock, rng=rng, version=version)
 
 
+def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSettings:
+    immutable = {fold(client_id) for client_id in settings.immutable_user_msis} | {fold(own_client_id)}
+    return AssignSettings(
+        batch=settings.create_delete_batch,
+        linger=settings.identity_removal_linger,
+        reconcile_interval=settings.identity_assignment_reconcile_interval,
+        retry_interval=settings.update_user_msi_retry_interval,
+        immutable=frozenset(immutable - {""}),
+    )
+
+
 async def run(settings: MicSettings) -> None:
     """Run mic until cancelled. Raises ConfigError for what a person must mend."""
     environ = os.environ
@@ -225,11 +235,12 @@ async def run(settings: MicSettings) -> None:
     _say_hello(settings, build)
     clock, rng, metrics = Clock(), random.Random(), Metrics()  # noqa: S311 - jitter, not a secret
     async with AsyncExitStack() as stack:
-        clients = await _clients(stack, settings, build, environ, clock)
+        fence = Fence(clock, delivery=settings.leader_election_duration / 2)
+        clients = await _clients(stack, settings, build, environ, clock=clock, fence=fence)
         source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
         await greet(clients.core)
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
-        compute = _compute(source, settings, build, metrics)
+        compute = _compute(source, settings, build, metrics, fence)
         stack.push_async_callback(compute.close)
         info(described(source.current()))
         events = EventRecorder(clients.core, component=EVENT_SOURCE, clock=clock)
@@ -239,6 +250,7 @@ async def run(settings: MicSettings) -> None:
             compute,
             events,
             metrics,
+            fence=fence,
             own_client_id=own,
             clock=clock,
             rng=rng,
@@ -273,7 +285,13 @@ def _say_hello(settings: MicSettings, build: Build) -> None:
 
 
 async def _clients(
-    stack: AsyncExitStack, settings: MicSettings, build: Build, environ: Mapping[str, str], clock: Clock
+    stack: AsyncExitStack,
+    settings: MicSettings,
+    build: Build,
+    environ: Mapping[str, str],
+    *,
+    clock: Clock,
+    fence: Fence,
 ) -> Clients:
     kube = load_settings(settings.kubeconfig, environ)
     agent = build.user_agent("MIC", settings.custom_user_agent)
@@ -281,13 +299,15 @@ async def _clients(
     return Clients(
         core=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
         custom=await stack.enter_async_context(
-            KubeClient(kube, user_agent=agent, qps=records, burst=burst, clock=clock)
+            KubeClient(kube, user_agent=agent, qps=records, burst=burst, clock=clock, fence=fence)
         ),
         election=await stack.enter_async_context(KubeClient(kube, user_agent=agent, clock=clock)),
     )
 
 
-def _compute(source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics) -> ComputeClient:
+def _compute(
+    source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics, fence: Fence
+) -> ComputeClient:
     def meter(operation: str, seconds: float, error: AzureError | None) -> None:
         if error is None:
             metrics.observe("cloud_provider_operations_duration_seconds", seconds, operation_type=operation)
@@ -299,4 +319,5 @@ def _compute(source: AzureConfigSource, settings: MicSettings, build: Build, met
         CurrentCredential(source.current, credential_for),
         user_agent=build.user_agent("MIC", settings.custom_user_agent),
         metrics=meter,
+        fence=fence,
     )

@@ -14,13 +14,14 @@ from typing import Final
 
 from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
+from podidentity.aio.fence import FenceClosedError
 from podidentity.azure.arm import HostIdentities, IdentityPatch
 from podidentity.azure.errors import AzureError, HostDeleting
 from podidentity.kube.errors import ApiError, KubeError
 from podidentity.mic import messages
 from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
 from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
-from podidentity.mic.ports import NotLeadingError, Outlets
+from podidentity.mic.ports import Outlets
 from podidentity.mic.reconcile import next_look
 from podidentity.mic.wanted import AssignmentKey, Wanted
 from podidentity.mic.world import Shelf, World
@@ -174,7 +175,7 @@ class HostActor:
         if now < at:
             return at
         patch = identity_patch(known, *self._memory.narrowed(decided.add, decided.remove))
-        if patch is None or not self._shared.outlets.may_write():
+        if patch is None or not self._shared.outlets.fence.is_open:
             return now + 1
         wait = self._patches.try_take()
         if wait > 0:
@@ -209,6 +210,9 @@ class HostActor:
             await self._shared.budget.writes.take()
             await self._shared.outlets.compute.patch(host, patch)
             self._memory.patched(patch)
+        except FenceClosedError as error:
+            self._log.warning(f"identities on {host.name} are not updated", reason=str(error))
+            self._memory.not_patched()
         except AzureError as error:
             self._log.error(f"updating user-assigned identities on {host.name} failed", error=str(error))
             now = self._clock.monotonic()
@@ -238,7 +242,7 @@ class HostActor:
             self._memory.carry(write.instead)
         try:
             changed = await self._shared.writer.write(write, self.shelf.host)
-        except NotLeadingError:
+        except FenceClosedError:
             changed = False
         except KubeError as error:
             changed = False

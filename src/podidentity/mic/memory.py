@@ -151,6 +151,10 @@ class HostMemory:
         for key in patch.add | patch.remove:
             self._blocks.pop(key, None)
 
+    def not_patched(self) -> None:
+        """A PATCH was held back unsent: the host is read again."""
+        self.known = None
+
     def patch_failed(self, error: AzureError, patch: IdentityPatch, host: HostId, now: float) -> frozenset[str]:
         """A PATCH failed; the identities that are to blame and now left alone for a while."""
         self.known = None

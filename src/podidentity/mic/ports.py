@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from podidentity.aio.fence import Fence
 from podidentity.api.meta import KubeObject, ObjectReference
 from podidentity.api.resources import Resource
 from podidentity.azure.arm import HostIdentities, IdentityPatch
@@ -67,14 +68,14 @@ class Meter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outlets:
-    """Everything the controller writes to. ``may_write`` is asked before each write: only the leader writes."""
+    """Everything the controller writes to.
+
+    ``fence``: open while this process leads. ``kube`` and ``compute`` ask it again right before a write leaves, and
+    raise FenceClosedError; here it saves beginning what could not be sent.
+    """
 
     kube: KubeApi
     compute: Compute
     events: Events
     meter: Meter
-    may_write: Callable[[], bool]
-
-
-class NotLeadingError(Exception):
-    """A write was held back because the leadership is lost or in doubt."""
+    fence: Fence

@@ -28,7 +28,7 @@ from podidentity.kube.errors import AlreadyExists, Conflict, KubeError, NotFound
 from podidentity.mic import messages
 from podidentity.mic.names import free_name
 from podidentity.mic.plan import Create, Delete, Looked, Release, Rewrite, Settle, Write
-from podidentity.mic.ports import NotLeadingError, Outlets
+from podidentity.mic.ports import Outlets
 from podidentity.mic.record import Record
 from podidentity.mic.wanted import Wanted, assigned_identity, identified, rewritten
 from podidentity.mic.world import World
@@ -49,9 +49,8 @@ class RecordWriter:
         self._log = get_logger()
 
     async def write(self, write: Write, host: HostId | None) -> bool:
-        """Carry one write out; whether the world is another one now. Raises KubeError and NotLeadingError."""
-        if not self._out.may_write():
-            raise NotLeadingError
+        """Carry one write out; whether the world is another one now. Raises KubeError and FenceClosedError."""
+        self._out.fence.check()
         try:
             match write:
                 case Create():

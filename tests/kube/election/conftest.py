@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from podidentity.aio.clock import Clock, loop_clock
+from podidentity.aio.fence import Fence
 from podidentity.api.core import Endpoints, Lease
 from podidentity.api.meta import KubeObject, ObjectMeta
 from podidentity.api.resources import ENDPOINTS, Resource
@@ -126,9 +127,11 @@ class Candidate:
         self.clock: Clock = loop_clock(START)
         self.settings = ElectionSettings(name, "default", "mic", duration, lock)
         self.transitions: list[bool] = []
+        self.fence = Fence(self.clock)
         self.leadership = Leadership(
             api.client(name),
             self.settings,
+            fence=self.fence,
             clock=self.clock,
             rng=random.Random(name),
             on_transition=self.transitions.append,
@@ -144,7 +147,7 @@ class Candidate:
         self.started.set()
         try:
             while True:
-                if self.leadership.may_write():
+                if self.fence.is_open:
                     self.last_write = self.clock.monotonic()
                 await asyncio.sleep(0.1)
         finally:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from podidentity.aio.fence import FenceClosedError
 from podidentity.api.core import Endpoints
 from podidentity.api.meta import ObjectMeta
 from podidentity.api.resources import ENDPOINTS, LEASES
@@ -38,7 +39,7 @@ async def test_first_start_takes_both(api: MemoryApi, candidate: MakeCandidate) 
     assert api.lease().renewed.startswith("2026-02-02T02:40:00.")
     assert api.lease().renewed.endswith("Z")
     assert api.writes == [("one", "endpoints"), ("one", "leases")]
-    assert one.leadership.may_write()
+    assert one.fence.is_open
     assert one.transitions == [True]
     await one.stop()
 
@@ -90,14 +91,14 @@ async def test_silent_death(api: MemoryApi, candidate: MakeCandidate) -> None:
 
 
 async def test_hanging_api_ends_leading_before_expiry(api: MemoryApi, candidate: MakeCandidate) -> None:
-    """When the API hangs, lead() is cancelled by the renew deadline and may_write() says no, long before expiry."""
+    """When the API hangs, lead() is cancelled by the renew deadline and the fence is closed, long before expiry."""
     one = candidate("one").start()
     await one.started.wait()
     await asyncio.sleep(10)
     hung = one.clock.monotonic()
     api.hanging.add("one")
     await asyncio.sleep(8)
-    assert not one.leadership.may_write()
+    assert not one.fence.is_open
     assert one.spans[0][1] <= hung + 7.6
     assert one.last_write <= hung + 7.5
     api.hanging.clear()
@@ -105,7 +106,7 @@ async def test_hanging_api_ends_leading_before_expiry(api: MemoryApi, candidate:
 
 
 async def test_lead_that_ignores_cancellation_may_not_write(api: MemoryApi, candidate: MakeCandidate) -> None:
-    """Work that does not stop when told still finds may_write() false, measured, not announced."""
+    """Work that does not stop when told still finds the fence closed, measured, not announced."""
     one = candidate("one")
     allowed: list[float] = []
 
@@ -116,7 +117,7 @@ async def test_lead_that_ignores_cancellation_may_not_write(api: MemoryApi, cand
             except asyncio.CancelledError:
                 if len(allowed) > 10_000:
                     raise
-            if one.leadership.may_write():
+            if one.fence.is_open:
                 allowed.append(one.clock.monotonic())
             if one.clock.monotonic() > 40:
                 return
@@ -141,7 +142,7 @@ async def test_short_trouble_is_ridden_out(api: MemoryApi, candidate: MakeCandid
         await asyncio.sleep(3)
         api.failing.clear()
     assert len(one.spans) == 1
-    assert one.leadership.may_write()
+    assert one.fence.is_open
     await one.stop()
 
 
@@ -153,7 +154,7 @@ async def test_lost_answer_is_still_ours(api: MemoryApi, candidate: MakeCandidat
     await asyncio.sleep(30)
     assert api.lose_answer == 0
     assert len(one.spans) == 1
-    assert one.leadership.may_write()
+    assert one.fence.is_open
     await one.stop()
 
 
@@ -193,7 +194,7 @@ async def test_original_steals_the_record(api: MemoryApi, candidate: MakeCandida
     api.original("2026-02-02T02:40:01Z")
     await asyncio.sleep(4)
     assert not one.started.is_set()
-    assert not one.leadership.may_write()
+    assert not one.fence.is_open
     assert one.transitions == [True, False]
     await one.stop()
     assert api.record()["holderIdentity"] == "old-mic"
@@ -303,7 +304,7 @@ async def test_never_two_writers(api: MemoryApi, candidate: MakeCandidate, seed:
     both = 0
     for _ in range(300):
         await asyncio.sleep(rng.choice((0.3, 1, 3)))
-        both = max(both, sum(one.leadership.may_write() for one in group))
+        both = max(both, sum(one.fence.is_open for one in group))
         roll, name = rng.random(), rng.choice(names)
         if roll < 0.1:
             (api.hanging if rng.random() < 0.5 else api.failing).add(name)
@@ -321,6 +322,27 @@ async def test_never_two_writers(api: MemoryApi, candidate: MakeCandidate, seed:
     spans = sorted(tuple(span) for one in group for span in one.spans)
     assert len(spans) > 3
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
+
+
+async def test_a_write_held_back_ends_leading_quietly(api: MemoryApi, candidate: MakeCandidate) -> None:
+    """FenceClosedError out of lead(), however deep, is the end of leading, not of the process; it contends again."""
+    rounds: list[float] = []
+
+    async def deep() -> None:
+        rounds.append(one.clock.monotonic())
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(1000))
+            await asyncio.sleep(1)
+            if len(rounds) == 1:
+                raise FenceClosedError
+
+    one = candidate("one").start(deep)
+    await asyncio.sleep(5)
+    assert len(rounds) == 2
+    assert one.transitions == [True, False, True]
+    assert one.fence.is_open
+    await one.stop()
+    assert not one.fence.is_open
 
 
 def test_lease_resource_is_the_standard_one() -> None:
