@@ -35,8 +35,10 @@ from podidentity.azure.imds import ImdsClient
 from podidentity.config.nmi import NmiSettings, nmi_settings
 from podidentity.kube.store import Change, Store, WatchEvent
 from podidentity.nmi.assembly import App, Deps, build_app
+from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.tokens.authority import Authorities
+from podidentity.telemetry.audit import Audit, Sink
 from podidentity.telemetry.logging import configure_logging, get_logger
 from podidentity.telemetry.metrics import Metrics
 
@@ -65,6 +67,7 @@ class Make:
         more_ips: Sequence[str] = (),
         owner: str = "",
         version: str = "1",
+        service_account: str = "",
     ) -> Pod:
         """Return a pod; ``owner`` names its ReplicaSet, ``label`` None leaves aadpodidbinding out."""
         owners = (OwnerReference(kind="ReplicaSet", name=owner, controller=True),) if owner else ()
@@ -78,7 +81,7 @@ class Make:
                 deletion_timestamp=deletion,
                 owner_references=owners,
             ),
-            spec=PodSpec(node_name=node, host_network=host_network),
+            spec=PodSpec(node_name=node, host_network=host_network, service_account_name=service_account),
             status=PodStatus(phase=phase, pod_ip=ip, pod_ips=tuple(PodIP(ip=more) for more in more_ips)),
         )
 
@@ -186,7 +189,9 @@ async def read_reply(reader: asyncio.StreamReader, *, head: bool = False) -> Rep
 class Bench:
     """nmi, listening on 127.0.0.1; clients choose their source address in 127.0.0.0/8."""
 
-    def __init__(self, settings: NmiSettings, limits: Limits, clock: Clock, imds: ImdsClient | None = None) -> None:
+    def __init__(
+        self, settings: NmiSettings, limits: Limits, clock: Clock, imds: ImdsClient | None, sink: Sink | None
+    ) -> None:
         self.settings = settings
         self.clock = clock
         self.imds = FakeImds(clock=clock)
@@ -198,6 +203,7 @@ class Bench:
         sources = {"imds_tokens": imds or self.imds, "imds_documents": imds or self.imds, "entra": self.entra}
         authorities = Authorities("https://login.microsoftonline.com")
         api = {"pods": self.api, "secrets": self.api}
+        self.audit = Audit(sink, clock=clock, of_owner=OF_POD, of_all=OF_NODE) if sink else None
         deps = Deps(
             **api,
             **sources,
@@ -206,6 +212,7 @@ class Bench:
             clock=clock,
             rng=random.Random(1),
             authorities=authorities,
+            audit=self.audit,
         )  # type: ignore[arg-type]
         self.app: App = build_app(settings, deps, addresses=["10.9.9.9"], limits=limits)
         self.app.synced.set()
@@ -217,6 +224,11 @@ class Bench:
         for task in self.tasks:
             task.cancel()
         await asyncio.wait(self.tasks)
+
+    async def close_audit(self) -> None:
+        """Have everything that was audited written."""
+        assert self.audit is not None
+        await self.audit.close()
 
     def put_pod(self, *pods: Pod) -> None:
         """Let the watch tell of pods."""
@@ -275,7 +287,7 @@ class Bench:
 
 
 Start = Callable[..., Awaitable[Bench]]
-"""Starts a bench with these flags; ``limits`` and ``clock`` by keyword."""
+"""Starts a bench with these flags; ``limits``, ``clock`` and ``sink`` (of audit lines) by keyword."""
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -304,15 +316,21 @@ async def start() -> AsyncIterator[Start]:
     benches: list[Bench] = []
 
     async def begin(
-        *flags: str, limits: Limits | None = None, clock: Clock | None = None, imds: ImdsClient | None = None
+        *flags: str,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+        imds: ImdsClient | None = None,
+        sink: Sink | None = None,
     ) -> Bench:
         settings = nmi_settings([f"--node={NODE}", *flags], {})
-        bench = Bench(settings, limits or Limits(), clock or Clock(), imds)
+        bench = Bench(settings, limits or Limits(), clock or Clock(), imds, sink)
         sock = socket.create_server(("127.0.0.1", 0))
         bench.port = sock.getsockname()[1]
         listening = asyncio.Event()
         bench.tasks.append(asyncio.create_task(bench.app.server.serve([sock], ready=listening.set)))
         bench.tasks.append(asyncio.create_task(bench.app.tokens.run()))
+        if bench.audit is not None:
+            bench.tasks.append(asyncio.create_task(bench.audit.run()))
         await listening.wait()
         benches.append(bench)
         return bench

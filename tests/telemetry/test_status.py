@@ -47,6 +47,16 @@ async def test_health_is_always_200_and_readiness_says_why_not() -> None:
         assert (await fetch(server.port, "/debug/pprof/"))[0] == 404
 
 
+async def test_status_is_one_json_object() -> None:
+    """People read /status on the probe port; a process that has none answers 404, and nothing but GET is taken."""
+    probe = Probe(lambda: "Active", list, status=lambda: {"ready": True})
+    async with StatusServer(port=0, probe=probe, metrics=None, host="127.0.0.1") as server:
+        assert await fetch(server.port, "/status") == (200, '{\n  "ready": true\n}\n')
+        assert (await fetch(server.port, "/status", "POST"))[0] == 405
+    async with StatusServer(port=0, probe=State().probe, metrics=None, host="127.0.0.1") as server:
+        assert (await fetch(server.port, "/status"))[0] == 404
+
+
 async def test_metrics_are_served_on_both_families() -> None:
     """Without a host the server answers on IPv4 and IPv6 at one port."""
     metrics = Metrics()

@@ -46,6 +46,14 @@ def _https(urls: tuple[str, ...]) -> str:
     return ""
 
 
+def _sink(where: str) -> str:
+    if where in ("stdout", "off") or (where.startswith("file:") and where != "file:"):
+        return ""
+    if where.startswith("otlp:") and not _https((where.removeprefix("otlp:").replace("http:", "https:", 1),)):
+        return ""
+    return "is none of stdout, off, file:PATH, otlp:http://HOST:4318"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NmiSettings(CommonSettings):
     """Flags and environment of nmi; durations are seconds.
@@ -122,6 +130,9 @@ class NmiSettings(CommonSettings):
     )
     multi_tenant_array: bool = switch(
         "multi-tenant-array", "answer a JSON array for identities with auxiliaryTenantIDs, as the original did"
+    )
+    audit: str = flag(
+        "audit", TEXT, "stdout", "where audit events go: stdout, file:PATH, otlp:http://HOST:4318, or off", _sink
     )
     log_format: str = flag("log-format", TEXT, "text", "text or json", one_of("text", "json"))
     host_ip: str = ""

@@ -21,6 +21,7 @@ from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError
 from podidentity.kube.settings import load_settings
 from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app
+from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, listen_addresses, node_address
 from podidentity.nmi.datapath.conntrack import forget
@@ -29,10 +30,13 @@ from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
 from podidentity.nmi.local import is_local
 from podidentity.nmi.rights import say_rights
+from podidentity.nmi.status import Status
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
+from podidentity.telemetry.audit import Audit
 from podidentity.telemetry.logging import Logger, get_logger
 from podidentity.telemetry.metrics import Metrics
+from podidentity.telemetry.sinks import sink_of
 from podidentity.telemetry.status import Probe, StatusServer
 
 __all__ = ["App", "Deps", "build_app", "run"]
@@ -95,13 +99,7 @@ class _Running:
         """Start everything, serve, and on cancellation end in the reverse order."""
         settings, log = self.settings, self.log
         build = Build.of(os.environ)
-        log.info(f"starting nmi process. Version: {build.version}. Build date: {build.date}.")  # noqa: G004 - not the stdlib's logger
-        notice = kubenet.check(settings.kubelet_config, allowed=settings.allow_network_plugin_kubenet)
-        if notice:
-            log.warning(notice)
-        namespaced = str(settings.force_namespaced).lower()
-        log.info(f"running NMI in namespaced mode: {namespaced}")  # noqa: G004 - as above
-        log.info(f"initializing in {settings.operation_mode} mode")  # noqa: G004 - as above
+        self._greet(build)
         metrics = Metrics()
         clock = Clock()
         async with AsyncExitStack() as stack:
@@ -128,16 +126,30 @@ class _Running:
                 clock=clock,
                 rng=random.Random(),  # noqa: S311 - spreads load
                 authorities=_authorities(settings),
+                audit=self._audit(stack, clock),
             )
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper()
-            await stack.enter_async_context(self._health(keeper, watches))
+            reasons = partial(_reasons, keeper, watches)
+            status = Status(settings, build.version, app, keeper, deps.audit, reasons)
+            metrics.before_render(partial(status.sample, metrics))
+            await stack.enter_async_context(self._health(status))
             await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
             log.info("registered views for metric")
             log.info("starting Prometheus exporter", port=settings.prometheus_port)
-            await self._serve(app, keeper, watches, client)
+            await self._serve(app, keeper, watches, client, deps.audit)
+
+    def _greet(self, build: Build) -> None:
+        settings, log = self.settings, self.log
+        log.info(f"starting nmi process. Version: {build.version}. Build date: {build.date}.")  # noqa: G004 - not the stdlib's logger
+        notice = kubenet.check(settings.kubelet_config, allowed=settings.allow_network_plugin_kubenet)
+        if notice:
+            log.warning(notice)
+        namespaced = str(settings.force_namespaced).lower()
+        log.info(f"running NMI in namespaced mode: {namespaced}")  # noqa: G004 - as above
+        log.info(f"initializing in {settings.operation_mode} mode")  # noqa: G004 - as above
 
     def _keeper(self) -> Keeper:
         settings = self.settings
@@ -148,16 +160,27 @@ class _Running:
         )
         return Keeper(self.nft, interval=settings.ipt_update_interval, log=self.log, forget=old)
 
-    def _health(self, keeper: Keeper, watches: Sequence[AnyReflector]) -> StatusServer:
-        def reasons() -> list[str]:
-            trouble = [keeper.trouble] if keeper.trouble else []
-            return trouble + not_ready(watches)
+    def _audit(self, stack: AsyncExitStack, clock: Clock) -> Audit | None:
+        """Return the audit, writing; its last lines are written when ``stack`` is left."""
+        sink = sink_of(self.settings.audit, **{"service.name": "podidentity-nmi", "k8s.node.name": self.settings.node})
+        if sink is None:
+            self.log.warning("audit is off: nobody will know which pod got which token")
+            return None
+        audit = Audit(sink, clock=clock, of_owner=OF_POD, of_all=OF_NODE)
+        stack.push_async_callback(audit.close)
+        return audit
 
-        probe = Probe(body=lambda: "Active" if keeper.active else "Not Active", not_ready=reasons)
+    def _health(self, status: Status) -> StatusServer:
+        keeper = status.keeper
+        probe = Probe(
+            body=lambda: "Active" if keeper.active else "Not Active", not_ready=status.reasons, status=status.report
+        )
         self.log.info("initialized health probe on port", port=self.settings.http_probe_port)
         return StatusServer(port=self.settings.http_probe_port, probe=probe, metrics=None)
 
-    async def _serve(self, app: App, keeper: Keeper, watches: Sequence[AnyReflector], client: KubeClient) -> None:
+    async def _serve(
+        self, app: App, keeper: Keeper, watches: Sequence[AnyReflector], client: KubeClient, audit: Audit | None
+    ) -> None:
         settings = self.settings
         self.log.info("started health probe")
         sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
@@ -168,6 +191,8 @@ class _Running:
                     group.create_task(watch.run())
                 group.create_task(self._announce(app, watches))
                 group.create_task(app.tokens.run())
+                if audit is not None:
+                    group.create_task(audit.run())
                 await keeper.guard()
                 group.create_task(app.server.serve(sockets, ready=self._listening))
                 await keeper.redirect()
@@ -186,6 +211,11 @@ class _Running:
 
     def _listening(self) -> None:
         self.log.info(f"listening on {self.target}:{self.settings.nmi_port}")  # noqa: G004 - as above
+
+
+def _reasons(keeper: Keeper, watches: Sequence[AnyReflector]) -> list[str]:
+    """Return why the agent is not ready."""
+    return ([keeper.trouble] if keeper.trouble else []) + not_ready(watches)
 
 
 def _count_api_error(metrics: Metrics, operation: str, _error: KubeError) -> None:

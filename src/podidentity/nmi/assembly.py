@@ -19,6 +19,7 @@ from podidentity.api.core import Pod
 from podidentity.api.resources import PODS, SECRETS
 from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
+from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.authorize import Policy
 from podidentity.nmi.cluster import Cluster
 from podidentity.nmi.connection import Limits
@@ -40,6 +41,7 @@ from podidentity.nmi.tokens.principal import Grants, ServicePrincipal, watch_sec
 from podidentity.nmi.tokens.proofs import Proofs, Secrets
 from podidentity.nmi.tokens.source import Token
 from podidentity.nmi.waiters import Waiters
+from podidentity.telemetry.audit import Audit
 from podidentity.telemetry.logging import Logger
 
 IMDS_DOCUMENTS_A_SECOND: Final = 5.0
@@ -63,6 +65,7 @@ class Deps:
     clock: Clock
     rng: random.Random
     authorities: Authorities
+    audit: Audit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class App:
     finder: PodFinder
     tokens: Tokens
     synced: asyncio.Event
+    journal: Journal
 
 
 class PodsOfApi:
@@ -197,7 +201,7 @@ def build_app(
         deps.log.warning(
             "--metadata-header-required=false: whoever makes a pod fetch a URL gets that pod's tokens; leave it on"
         )
-    journal = Journal(deps.log, deps.meter, clock=clock)
+    journal = Journal(deps.log, deps.meter, clock=clock, auditor=Auditor(deps.audit, node=settings.node))
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
     finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
     tokens = _tokens(settings, deps)
@@ -216,4 +220,4 @@ def build_app(
         journal=journal,
         clock=clock,
     )
-    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, synced)
+    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, synced, journal)

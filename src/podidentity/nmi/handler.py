@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ import msgspec
 from podidentity.aio.clock import Clock
 from podidentity.api.core import Pod
 from podidentity.api.identity import AzureIdentity
+from podidentity.nmi import verdict
 from podidentity.nmi.answer import Answer, error
 from podidentity.nmi.authorize import Decision, PassThrough, Policy, Serve, Wait, decide, passes_through
 from podidentity.nmi.authorize import waited_in_vain as in_vain
@@ -85,6 +87,7 @@ class Handler:
         self._synced = synced
         self._journal = journal
         self._clock = clock
+        self._granted = verdict.BINDING if rules.policy.managed else verdict.ASSIGNED
 
     def at_once(self, request: Request) -> Answer | None:
         """Return the answer if it needs no waiting, else None."""
@@ -92,20 +95,28 @@ class Handler:
         request.route = target.route.path
         refusal = admit(request, target, self._rules.gate)
         if refusal is not None:
+            request.rule = verdict.rule_of_refusal(refusal, target)
             return refusal
         if target.route.kind is not Kind.TOKEN or not self._synced.is_set():
             return None
-        query = target.query
+        return self._known(request, target.query)
+
+    def _known(self, request: Request, query: TokenQuery) -> Answer | None:
+        """Answer a pod that is known from the cache, or the node itself."""
         request.resource = query.resource
-        if request.peer in self._rules.own_addresses:
-            return _NODE
-        pod = self._finder.known(request.peer)
+        own = request.peer in self._rules.own_addresses
+        pod = None if own else self._finder.known(request.peer)
         if pod is None:
-            return _NODE if self._rules.is_local(request.peer) else None
+            if not (own or self._rules.is_local(request.peer)):
+                return None
+            request.rule = verdict.NODE_ADDRESS
+            return _NODE
         if not request.pin.holds(pod.metadata.uid):
+            request.rule = verdict.OTHER_POD
             return _OTHER_POD
         request.pod = pod.key
-        return self._from_cache(pod, query)
+        request.caller = pod
+        return self._from_cache(pod, query, request)
 
     async def answer(self, request: Request) -> Answer:
         """Answer a request that ``at_once`` could not."""
@@ -113,18 +124,22 @@ class Handler:
         try:
             if target.route.kind in (Kind.TOKEN, Kind.HOST_TOKEN):
                 return await self._token(request, target)
+            request.rule = verdict.DOCUMENT
             return await self._documents.answer(request, target.route)
         except PodUnknown as unknown:
+            request.rule = verdict.POD_NOT_YET if unknown.passing else verdict.POD_UNKNOWN
             if unknown.passing:
                 return error(503, str(unknown), retry_after=1)
             return error(404, str(unknown), code="invalid_request")
         except TooManyWaiting:
+            request.rule = verdict.TOO_MANY_WAITING
             return error(503, "too many requests are waiting", retry_after=1)
         except TokenRefused as refused:
+            request.rule = verdict.THROTTLED if refused.status == HTTPStatus.TOO_MANY_REQUESTS else verdict.NO_TOKEN
             self._journal.refused(request.pod, request.resource, refused.status, refused.description)
             return _answer_of(refused)
 
-    def _from_cache(self, pod: Pod, query: TokenQuery) -> Answer | None:
+    def _from_cache(self, pod: Pod, query: TokenQuery, request: Request) -> Answer | None:
         if query.named.object_id:
             return None
         decision = self._decide(pod, query)
@@ -136,8 +151,11 @@ class Handler:
                 wanted = self._asked(identity, query, pod)
             except TokenRefused:
                 return None
+            request.identity = identity
+            request.rule = self._granted
         elif isinstance(decision, PassThrough):
             wanted = request_of_node(query.named, query.resource, pod.key, bypass=query.bypass)
+            request.rule = verdict.rule_of_passing(decision.why)
         else:
             return None
         token = self._tokens.peek(wanted)
@@ -160,22 +178,28 @@ class Handler:
             headers = request.headers
             pod = await self._finder.named(headers.pod_namespace or "", headers.pod_name or "")
         elif request.peer in self._rules.own_addresses:
+            request.rule = verdict.NODE_ADDRESS
             return _NODE
         else:
             pod = await self._finder.find(request.peer)
             if not request.pin.holds(pod.metadata.uid):
+                request.rule = verdict.OTHER_POD
                 return _OTHER_POD
         request.pod = pod.key
+        request.caller = pod
         decision = await self._settled(pod, query, request, host=host)
         if isinstance(decision, PassThrough):
+            request.rule = verdict.rule_of_passing(decision.why)
             self._journal.passed(pod, decision.why)
             token = await self._tokens.token(request_of_node(query.named, query.resource, pod.key, bypass=query.bypass))
             return token.answer(self._clock.wall())
         if isinstance(decision, Serve):
-            return await self._serve(pod, query, decision, host=host)
+            return await self._serve(pod, query, decision, request, host=host)
         if isinstance(decision, Wait):
+            request.rule = verdict.NOT_IN_TIME
             reason = in_vain(pod, query.named, decision, self._rules.policy)
         else:
+            request.rule = verdict.NO_IDENTITY
             reason = decision.reason
         self._journal.no_identity(pod, reason)
         if self._rules.retry_after and not host:
@@ -216,8 +240,11 @@ class Handler:
             raise PodUnknown(f"pod {pod.key} no longer has the address {address}", passing=False)
         return current
 
-    async def _serve(self, pod: Pod, query: TokenQuery, decision: Serve, *, host: bool) -> Answer:
+    async def _serve(self, pod: Pod, query: TokenQuery, decision: Serve, request: Request, *, host: bool) -> Answer:
+        request.identity = None if query.named.object_id else decision.identities[0]
+        request.rule = self._granted
         identity, token = await self._pick(pod, query, decision)
+        request.identity = identity
         self._journal.matched(pod, query.named, identity, query.resource, several=len(decision.identities) > 1)
         tenants = auxiliary_tenants(identity)
         now = self._clock.wall()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from http import HTTPStatus
 from typing import Final, Protocol
 
 from podidentity.aio.bucket import TokenBucket
@@ -11,7 +12,9 @@ from podidentity.api.core import Pod
 from podidentity.api.identity import AzureIdentity
 from podidentity.config.redact import redact_client_id
 from podidentity.nmi.answer import Answer
+from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.request import Request
+from podidentity.nmi.verdict import rule_of_answer
 from podidentity.rules.identity_choice import ANY, Named
 from podidentity.telemetry.logging import Logger
 
@@ -34,6 +37,7 @@ class Meter(Protocol):
 
 TOKEN_ROUTES: Final = frozenset({"/metadata/identity/oauth2/token", "/host/token"})
 _MOST_RESOURCES: Final = 32
+_MOST_NAMESPACES: Final = 64
 _MOST_SEEN: Final = 4096
 _LINES_A_SECOND: Final = 20.0
 _LINES_AT_ONCE: Final = 200.0
@@ -42,38 +46,47 @@ _LINES_AT_ONCE: Final = 200.0
 class Journal:
     """Writes the log lines and metrics of one nmi. A line too many is counted, and the next one says how many."""
 
-    def __init__(self, log: Logger, meter: Meter, *, clock: Clock) -> None:
+    def __init__(self, log: Logger, meter: Meter, *, clock: Clock, auditor: Auditor) -> None:
         self._log = log
         self._meter = meter
+        self._auditor = auditor
+        self._number = 0
+        self.refusals: Counter[str] = Counter()
         self._lines = TokenBucket(_LINES_A_SECOND, _LINES_AT_ONCE, clock)
         self._left_out = 0
         self._resources: set[str] = set()
+        self._namespaces: set[str] = set()
         self._seen: OrderedDict[tuple[str, ...], None] = OrderedDict()
 
     def answered(self, request: Request, answer: Answer, seconds: float) -> None:
         """Record a request that was answered."""
         route = request.route
+        self._number += 1
+        if answer.status >= HTTPStatus.BAD_REQUEST:
+            self.refusals[rule_of_answer(request.rule, answer.status)] += 1
+        self._auditor.decided(request, answer, self._number)
         if route in TOKEN_ROUTES:
             self._meter.observe(
                 "nmi_operations_duration_seconds",
                 seconds,
                 operation_type=route,
                 status_code=str(answer.status),
-                namespace=request.pod.partition("/")[0],
+                namespace=self._namespace(request.pod.partition("/")[0]),
                 resource=self._resource(request.resource, answer.status),
             )
         if self._lines.try_take() > 0:
             self._left_out += 1
             return
         path = route or request.target[:200].decode("latin-1").partition("?")[0]
-        more: dict[str, object] = {"left_out": self._left_out} if self._left_out else {}
+        more: dict[str, object] = {"request": self._auditor.request_id(self._number)}
+        if self._left_out:
+            more["left_out"] = self._left_out
         self._left_out = 0
         text = (
             f"status ({answer.status}) took {int(seconds * 1e9)} ns for req.method={request.method} "
             f"reg.path={_printable(path)} req.remote={request.peer}"
         )
-        log = self._log.bind(**more) if more else self._log
-        log.info(text)
+        self._log.bind(**more).info(text)
 
     def fault(self, request: Request, fault: Exception) -> None:
         """Record an exception that should not have been."""
@@ -118,10 +131,17 @@ class Journal:
         """Return the label for a resource: only those that were served count as names, and not too many."""
         if resource in self._resources:
             return resource
-        if status == 200 and len(self._resources) < _MOST_RESOURCES:  # noqa: PLR2004 - HTTP's OK
+        if status == HTTPStatus.OK and len(self._resources) < _MOST_RESOURCES:
             self._resources.add(resource)
             return resource
         return "other" if resource else ""
+
+    def _namespace(self, namespace: str) -> str:
+        """Return the label for a namespace: not too many are told apart."""
+        if namespace in self._namespaces or len(self._namespaces) < _MOST_NAMESPACES:
+            self._namespaces.add(namespace)
+            return namespace
+        return "other"
 
     def _first_time(self, *key: str) -> bool:
         if key in self._seen:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from podidentity.api.core import Pod
+from podidentity.api.identity import AzureIdentity
 from podidentity.rules.identity_choice import ANY, Named
 
 MAX_VALUE_CHARACTERS: Final = 1024
@@ -200,9 +202,28 @@ class Pin:
 
 
 class Request:
-    """One parsed request. ``peer`` is the normalised source address; ``pod`` and ``resource`` are filled on the way."""
+    """One parsed request. ``peer`` is the normalised source address.
 
-    __slots__ = ("headers", "http10", "keep_alive", "method", "peer", "pin", "pod", "resource", "route", "target")
+    Filled on the way: ``route``, ``resource``, ``pod`` (its key), and for the audit ``caller``, ``identity``, ``rule``
+    (``verdict.RULES``) and ``proof`` (who asked for a pod, if not the pod itself).
+    """
+
+    __slots__ = (
+        "caller",
+        "headers",
+        "http10",
+        "identity",
+        "keep_alive",
+        "method",
+        "peer",
+        "pin",
+        "pod",
+        "proof",
+        "resource",
+        "route",
+        "rule",
+        "target",
+    )
 
     def __init__(
         self,
@@ -225,3 +246,7 @@ class Request:
         self.pod = ""
         self.resource = ""
         self.route = ""
+        self.caller: Pod | None = None
+        self.identity: AzureIdentity | None = None
+        self.rule = ""
+        self.proof = ""

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Kind = Literal["counter", "gauge", "histogram"]
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,6 +49,21 @@ _OURS: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]] = 
     ("nmi_tokens_without_client_id_count", "counter", "Tokens IMDS gave without saying whose they are", (), ()),
     ("nmi_foreign_tokens_count", "counter", "Tokens of another identity than asked for, thrown away", (), ()),
     ("nmi_secret_problems_count", "counter", "Times a Secret of a service principal could not be used", (), ()),
+    ("nmi_refusals_count", "counter", "Requests that got no 200, by cause", ("cause",), ()),
+    ("nmi_token_cache_hits_count", "counter", "Token requests answered from the cache", (), ()),
+    ("nmi_token_cache_misses_count", "counter", "Token requests for which Azure had to be asked", (), ()),
+    ("nmi_tokens_cached", "gauge", "Tokens kept", (), ()),
+    ("nmi_waiting_requests", "gauge", "Requests held until their identity is assigned", (), ()),
+    ("nmi_requests_in_flight", "gauge", "Requests being worked on, the held ones included", (), ()),
+    ("nmi_connections", "gauge", "Open connections", (), ()),
+    ("nmi_imds_budget_rate", "gauge", "Token requests a second that the metadata service may be asked now", (), ()),
+    ("nmi_imds_budget_waiting", "gauge", "Token requests waiting for their turn at the metadata service", (), ()),
+    ("nmi_imds_pause_seconds", "gauge", "Seconds for which the metadata service asked to be left alone", (), ()),
+    ("nmi_datapath_in_place", "gauge", "1 when guard and redirect are as they must be, else 0", (), ()),
+    ("nmi_datapath_repairs_count", "counter", "Times the datapath was changed by somebody else and repaired", (), ()),
+    ("nmi_audit_events_count", "counter", "Decisions audited", (), ()),
+    ("nmi_audit_lines_count", "counter", "Audit lines written; equal events share one", (), ()),
+    ("nmi_audit_failing", "gauge", "1 while the audit's sink takes no lines, else 0", (), ()),
     ("nmi_certificate_expiry_timestamp_seconds", "gauge", "End of a certificate in use", ("secret",), ()),
 )
 _COUNTER_HEADER: Final = re.compile(rb"^(# (?:HELP|TYPE) \S+)_total ", re.MULTILINE)
@@ -111,6 +126,7 @@ class Metrics:
         self._families: dict[str, _Family] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._readers: list[Callable[[], None]] = []
         if prefix == PREFIX:
             for row in (*_CONTRACT, *_OURS):
                 self.declare(*row)
@@ -148,6 +164,15 @@ class Metrics:
         family = self._families[name]
         family.values[family.key("gauge", labels)] = value
 
+    def total(self, name: str, value: float, **labels: str) -> None:
+        """Set a counter to a total that is kept elsewhere and never falls."""
+        family = self._families[name]
+        family.values[family.key("counter", labels)] = value
+
+    def before_render(self, reader: Callable[[], None]) -> None:
+        """Call ``reader`` before each :meth:`render`: for values that are read when somebody looks."""
+        self._readers.append(reader)
+
     def collect(self) -> Iterator[Metric]:
         """Yield each family that has a series (what a prometheus_client registry asks of a collector)."""
         for family in self._families.values():
@@ -156,4 +181,6 @@ class Metrics:
 
     def render(self) -> bytes:
         """Give all series in Prometheus' text format 0.0.4."""
+        for reader in self._readers:
+            reader()
         return _COUNTER_HEADER.sub(rb"\1 ", generate_latest(self._registry))

@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+import msgspec
 from aiohttp import web
 
 from podidentity.config.errors import ConfigError
@@ -26,14 +27,18 @@ _MAX_LINE: Final = 2048
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probes answer: the body of ``/healthz``, and why the process is not ready (nothing: it is)."""
+    """What the probes answer: the body of ``/healthz``, and why the process is not ready (nothing: it is).
+
+    ``status``: the JSON object of ``/status``, for people; None: there is none. Whoever reaches the port reads it.
+    """
 
     body: Callable[[], str]
     not_ready: Callable[[], Sequence[str]]
+    status: Callable[[], Mapping[str, object]] | None = None
 
 
 def build_app(probe: Probe | None, metrics: Metrics | None) -> web.Application:
-    """Give the routes, not listening: ``/healthz`` (always 200) and ``/readyz`` (200 or 503), and ``/metrics``."""
+    """Give the routes, not listening: ``/healthz`` (always 200), ``/readyz`` (200 or 503), ``/status``, metrics."""
 
     async def healthz(_request: web.Request) -> web.Response:
         assert probe is not None
@@ -48,7 +53,15 @@ def build_app(probe: Probe | None, metrics: Metrics | None) -> web.Application:
         assert metrics is not None
         return web.Response(body=metrics.render(), headers={"Content-Type": CONTENT_TYPE, "Server": "podidentity"})
 
+    async def status(_request: web.Request) -> web.Response:
+        assert probe is not None
+        assert probe.status is not None
+        text = msgspec.json.format(msgspec.json.encode(probe.status()), indent=2) + b"\n"
+        return web.Response(body=text, content_type="application/json", headers={"Server": "podidentity"})
+
     app = web.Application()
+    if probe is not None and probe.status is not None:
+        app.router.add_get("/status", status)
     if probe is not None:
         app.router.add_route("*", "/healthz", healthz)
         app.router.add_route("*", "/readyz", readyz)

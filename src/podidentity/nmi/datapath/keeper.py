@@ -33,6 +33,7 @@ class Keeper:
         self._forget = forget
         self._retry = retry
         self.active = False
+        self.repairs = 0
         self.trouble = "the redirect is not in place yet"
 
     async def guard(self) -> None:
@@ -80,6 +81,7 @@ class Keeper:
                 continue
             self.trouble = ""
             if repaired:
+                self.repairs += 1
                 self._log.warning("datapath was changed by somebody else and is repaired", tables=", ".join(repaired))
 
     async def _failed(self, what: str, failed: NftFailed) -> None:

@@ -74,7 +74,7 @@ class FairBudget:
     def pause(self, seconds: float) -> None:
         """Admit nobody for so long: the other side asked for it. Who waits in vain is told at once."""
         self._paused_until = max(self._paused_until, self._clock.monotonic() + seconds)
-        left = self._pause_left()
+        left = self.pause_left
         if left <= self._patience:
             return
         for line in self._lines.values():
@@ -84,7 +84,9 @@ class FairBudget:
         self._lines.clear()
         self._waiting = 0
 
-    def _pause_left(self) -> float:
+    @property
+    def pause_left(self) -> float:
+        """For how many seconds yet nobody is admitted."""
         return max(0.0, self._paused_until - self._clock.monotonic())
 
     async def _enter(self, key: tuple[str, bool]) -> None:
@@ -107,7 +109,7 @@ class FairBudget:
             raise
 
     def _refuse_hopeless(self, key: tuple[str, bool]) -> None:
-        left = self._pause_left()
+        left = self.pause_left
         if left > self._patience:
             raise _paused(left)
         own = len(self._lines.get(key, ()))
@@ -128,7 +130,7 @@ class FairBudget:
     def _admit(self) -> None:
         """Give turns while there are some; otherwise look again when the next is due."""
         while (key := self._next()) is not None:
-            wait = self._pause_left() or self.pace.try_take()
+            wait = self.pause_left or self.pace.try_take()
             if wait > 0:
                 self._look_again(wait)
                 return
