@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets check bench faults manifests lock clean
+.PHONY: help demo test kube-assets check bench faults manifests goldens lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,10 @@ faults: $(DEV_ENV)/ok ## the long fault tables
 
 manifests: ## writes the variants of deploy/deployment-rbac.yaml anew, after a change of it
 	@$(PYTHON) tools/manifest_variants.py
+
+goldens: manifests $(DEV_ENV)/ok ## writes the golden files of tests/charts and the page of the chart's values anew, after a change of the chart
+	@$(DEV_ENV)/bin/python tools/chart_values.py
+	@PYTHONPATH=. $(DEV_ENV)/bin/python tests/charts/goldens.py
 
 lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab pyproject.toml -o requirements.lock

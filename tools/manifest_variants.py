@@ -84,6 +84,13 @@ _NODE_ARG = '            - "--node=$(NODE_NAME)"\n'
 _LAST_NMI_ARG = '            - "--metadata-header-required=true"\n'
 _CLOUDCONFIG_ARG = '            - "--cloudconfig=/etc/kubernetes/azure.json"\n'
 _POD_NAMESPACE = "                  fieldPath: metadata.namespace\n"
+_APPROVED = "    api-approved.kubernetes.io: unapproved\n"
+_CHART_LABELS = """  labels:
+    app.kubernetes.io/name: aad-pod-identity
+    app.kubernetes.io/instance: aad-pod-identity
+    app.kubernetes.io/managed-by: Helm
+    helm.sh/chart: aad-pod-identity
+"""
 _AS_ROOT = "            runAsUser: 0\n"
 _AS_NOBODY = "            runAsNonRoot: true\n            runAsUser: 65534\n            runAsGroup: 65534\n"
 
@@ -159,7 +166,19 @@ def restricted(source: Documents) -> str:
     return f"{_RESTRICTED_NOTE}{role}---\n{_SECRETS_EXAMPLE}---\n{_SECRETS_EXAMPLE_BINDING}"
 
 
+def chart_crds(source: Documents) -> str:
+    """The CRDs as the chart has them, with the labels of the original's chart."""
+    return joined(
+        {
+            key: once(text, _APPROVED, _APPROVED + _CHART_LABELS)
+            for key, text in source.items()
+            if key.startswith("CustomResourceDefinition/")
+        }
+    )
+
+
 VARIANTS: Mapping[str, Callable[[Documents], str]] = {
+    "charts/aad-pod-identity/crds/crd.yaml": chart_crds,
     "podidentityforkubenet.yaml": kubenet,
     "managed-mode-deployment.yaml": managed,
     "noazurejson/deployment-rbac.yaml": no_azure_json,
@@ -179,7 +198,7 @@ def rendered(deploy: Path = DEPLOY) -> dict[str, str]:
 def main() -> None:
     """Write them."""
     for name, text in rendered().items():
-        (DEPLOY / name).parent.mkdir(exist_ok=True)
+        (DEPLOY / name).parent.mkdir(parents=True, exist_ok=True)
         (DEPLOY / name).write_text(text)
 
 

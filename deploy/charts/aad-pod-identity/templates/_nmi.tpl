@@ -1,0 +1,35 @@
+{{- define "podidentity.nmiArgs" -}}
+{{- $nmi := .Values.nmi }}
+{{- $standard := include "podidentity.standard" . }}
+{{- $elsewhere := ternary "" .Release.Namespace (eq .Release.Namespace "default") }}
+{{- $verbosity := ternary "" $nmi.logVerbosity (eq (toString $nmi.logVerbosity) "0") }}
+- "--node=$(NODE_NAME)"
+{{- include "podidentity.flags" (list
+  (list "--http-probe-port" $nmi.probePort)
+  (list "--ipt-update-interval-sec" $nmi.ipTableUpdateTimeIntervalInSeconds)
+  (list "--MICNamespace" (default $elsewhere $nmi.micNamespace))
+  (list "--retry-attempts-for-created" $nmi.retryAttemptsForCreated)
+  (list "--retry-attempts-for-assigned" $nmi.retryAttemptsForAssigned)
+  (list "--find-identity-retry-interval" $nmi.findIdentityRetryIntervalInSeconds)
+  (list "--enableScaleFeatures" $nmi.enableScaleFeatures)
+  (list "--prometheus-port" $nmi.prometheusPort)
+  (list "--block-instance-metadata" (include "podidentity.truth" $nmi.blockInstanceMetadata))
+  (list "--metadata-header-required" $nmi.metadataHeaderRequired)
+  (list "--log-format" $nmi.loggingFormat)
+  (list "-v" $verbosity)
+  (list "--operation-mode" .Values.operationMode)
+) }}
+{{- if not $standard }}
+- "--forceNamespaced"
+{{- end }}
+{{- include "podidentity.flags" (list
+  (list "--allow-network-plugin-kubenet" (include "podidentity.truth" $nmi.allowNetworkPluginKubenet))
+  (list "--kubelet-config" $nmi.kubeletConfig)
+  (list "--custom-user-agent" .Values.customUserAgent)
+  (list "--set-retry-after-header" (include "podidentity.truth" $nmi.setRetryAfterHeader))
+  (list "--enable-conntrack-deletion" (include "podidentity.truth" $nmi.enableConntrackDeletion))
+) }}
+{{- range $nmi.extraArgs }}
+- {{ . | quote }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,109 @@
+"""The chart with default values installs what ``deployment-rbac.yaml`` does, under the original chart's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.charts.chart import CHART, Helm, Obj, container, one
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+RAW = {"nmi": ("DaemonSet", "nmi"), "mic": ("Deployment", "mic")}
+CHART_ONLY = {
+    "nmi": ["--operation-mode=standard", "--kubelet-config=/etc/default/kubelet"],
+    "mic": [],
+}
+
+
+def raw(file: str = "deployment-rbac.yaml") -> list[Obj]:
+    """The objects of a shipped manifest."""
+    return list(yaml.safe_load_all((DEPLOY / file).read_text()))
+
+
+def selector(component: str) -> Obj:
+    """What selects one component's pods, in the original's chart and in this one."""
+    return {
+        "app.kubernetes.io/name": "aad-pod-identity",
+        "app.kubernetes.io/instance": "aad-pod-identity",
+        "app.kubernetes.io/component": component,
+    }
+
+
+def test_lint(helm: Helm) -> None:
+    """`helm lint --strict` finds nothing, with the defaults and in managed mode."""
+    for values in ({}, {"operationMode": "managed"}):
+        assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), values=values)
+
+
+@pytest.mark.parametrize("component", ["nmi", "mic"])
+def test_the_pods_are_those_of_the_manifest(helm: Helm, component: str) -> None:
+    """Whoever moves between the two ways to install meets the same container, but for the CPU limit."""
+    kind, name = RAW[component]
+    ours = one(helm.objects({}), kind, f"aad-pod-identity-{component}")
+    theirs = one(raw(), kind, name)
+    pod, raw_pod = ours["spec"]["template"]["spec"], theirs["spec"]["template"]["spec"]
+    found, expected = container(ours), container(theirs)
+    assert [arg for arg in found["args"] if arg not in CHART_ONLY[component]] == expected["args"]
+    assert {*(arg for arg in found["args"])} - {*expected["args"]} == {*CHART_ONLY[component]}
+    for field in ("image", "securityContext", "volumeMounts", "livenessProbe", "readinessProbe"):
+        assert found[field] == expected[field], field
+    namespaced = {"name": "FORCENAMESPACED", "value": "false"}
+    assert [entry for entry in found["env"] if entry != namespaced] == expected["env"]
+    assert namespaced in found["env"]
+    limits = {**expected["resources"]["limits"]}
+    assert limits.pop("cpu") == "200m"
+    assert found["resources"] == {"requests": expected["resources"]["requests"], "limits": limits}
+    for field in ("volumes", "nodeSelector", "hostNetwork", "dnsPolicy"):
+        assert pod.get(field) == raw_pod.get(field), field
+    assert pod.get("tolerations", []) == raw_pod.get("tolerations", [])
+
+
+@pytest.mark.parametrize("component", ["nmi", "mic"])
+def test_names_and_labels_are_the_original_charts(helm: Helm, component: str) -> None:
+    """`helm upgrade` over the original replaces its objects in place: names, and the selectors that cannot change."""
+    kind, _ = RAW[component]
+    workload = one(helm.objects({}), kind, f"aad-pod-identity-{component}")
+    labels = workload["spec"]["template"]["metadata"]["labels"]
+    tier = {"tier": "node"} if component == "nmi" else {}
+    chart = {"app.kubernetes.io/managed-by": "Helm", "helm.sh/chart": "aad-pod-identity-5.0.0"}
+    assert workload["spec"]["selector"]["matchLabels"] == selector(component)
+    assert labels == workload["metadata"]["labels"] == {**selector(component), **chart, **tier}
+    assert workload["metadata"]["annotations"]["description"]
+    assert workload["spec"]["template"]["spec"]["serviceAccountName"] == f"aad-pod-identity-{component}"
+
+
+@pytest.mark.parametrize("component", ["nmi", "mic"])
+@pytest.mark.parametrize("mode", ["standard", "managed"])
+def test_the_rights_are_those_of_the_manifest(helm: Helm, component: str, mode: str) -> None:
+    """No way to install gives more rights than the other."""
+    if (mode, component) == ("managed", "mic"):
+        return
+    file = {"standard": "deployment-rbac.yaml", "managed": "managed-mode-deployment.yaml"}[mode]
+    objects, name = helm.objects({"operationMode": mode}), f"aad-pod-identity-{component}"
+    expected = one(raw(file), "ClusterRole", f"aad-pod-id-{component}-role")["rules"]
+    assert one(objects, "ClusterRole", name)["rules"] == expected
+    binding = one(objects, "ClusterRoleBinding", name)
+    assert binding["roleRef"]["name"] == name
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": name, "namespace": "default"}]
+    one(objects, "ServiceAccount", name)
+
+
+def test_the_exceptions_are_those_of_the_manifest(helm: Helm) -> None:
+    """Pods of mic under all its labels, and the add-ons of AKS, keep the node's metadata endpoint."""
+    objects = helm.objects({})
+    mic, addon = (one(objects, "AzurePodIdentityException", name) for name in ("mic", "aks-addon-exception"))
+    assert addon == one(raw("mic-exception.yaml"), "AzurePodIdentityException", "aks-addon-exception")
+    labels = one(raw("mic-exception.yaml"), "AzurePodIdentityException", "mic-exception")["spec"]["podLabels"]
+    assert mic["spec"]["podLabels"] == {**labels, "app.kubernetes.io/component": "mic"}
+
+
+def test_no_other_object_is_rendered_by_default(helm: Helm) -> None:
+    """What is optional is off."""
+    kinds = [item["kind"] for item in helm.objects({})]
+    assert sorted(kinds) == sorted(
+        [
+            *(["ServiceAccount", "ClusterRole", "ClusterRoleBinding"] * 2),
+            *("DaemonSet", "Deployment", "AzurePodIdentityException", "AzurePodIdentityException"),
+        ]
+    )
