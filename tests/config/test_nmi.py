@@ -118,6 +118,13 @@ def test_managed_mode_is_namespaced_only(argv: Sequence[str], environ: Mapping[s
         nmi_settings(managed, {})
 
 
+@pytest.mark.parametrize("argv", [[], ["--node="], ["--node=$(NODE_NAME)"]])
+def test_d13_without_a_node_nothing_starts(argv: Sequence[str]) -> None:
+    """An agent without a node would watch the pods of the whole cluster that have none yet: it says so and ends."""
+    with pytest.raises(UsageError, match="--node"):
+        nmi_settings(argv, {})
+
+
 def test_removing_the_datapath_needs_no_node() -> None:
     """The clean-up runs without knowing where it is."""
     assert nmi_settings(["--uninstall-datapath"], {}).uninstall_datapath

@@ -43,7 +43,7 @@ async def test_guard_alone_refuses(net: Net) -> None:
     assert net.seen(net.imds_log) == 0
 
 
-async def test_stopped_agent_fails_closed(net: Net) -> None:
+async def test_d19_stopped_agent_fails_closed(net: Net) -> None:
     """While no agent listens pods are refused at once, and IMDS sees nothing."""
     agent = net.start_agent()
     await installed(net)
@@ -53,7 +53,7 @@ async def test_stopped_agent_fails_closed(net: Net) -> None:
     assert net.seen(net.imds_log) == 0
 
 
-async def test_connection_opened_before_does_not_leak(net: Net, kept: subprocess.Popen[str]) -> None:
+async def test_d22_connection_opened_before_does_not_leak(net: Net, kept: subprocess.Popen[str]) -> None:
     """A kept-alive connection from before the rules gets nothing from IMDS any more."""
     assert say_on(kept) == f"imds {net.pod_ip}"
     net.start_agent()
@@ -85,7 +85,7 @@ async def test_agent_port_is_closed_to_everything_else(net: Net) -> None:
     assert net.seen(net.agent_log) == 1
 
 
-async def test_other_ports_of_the_metadata_address_are_dropped(net: Net) -> None:
+async def test_a7_other_ports_of_the_metadata_address_are_dropped(net: Net) -> None:
     """Only port 80 is redirected; nothing else that a pod sends there is forwarded."""
     net.serve(net.fabric, "other", IMDS, 8080, net.imds_log)
     net.start_agent()
@@ -105,7 +105,7 @@ async def test_uninstall_restores(net: Net) -> None:
 
 
 @pytest.mark.parametrize("table", [GUARD, REDIRECT])
-async def test_tampering_is_seen_and_repaired(net: Net, table: str) -> None:
+async def test_d20_tampering_is_seen_and_repaired(net: Net, table: str) -> None:
     """A removed table, a flushed one, and one with a foreign rule are found and put back; all else is left alone."""
     net.start_agent()
     nft = await installed(net)

@@ -53,12 +53,37 @@ def test_the_kubenet_manifest_only_adds_the_switch() -> None:
     assert changes == ['+             - "--allow-network-plugin-kubenet=true"']
 
 
-def test_nmi_may_only_read() -> None:
+def test_a9_nmi_may_only_read() -> None:
     """A lost node gives its finder no write verb anywhere."""
     rules = one("deployment-rbac.yaml", "ClusterRole", "aad-pod-id-nmi-role")["rules"]
     verbs = {verb for rule in rules for verb in rule["verbs"]}
     assert verbs <= {"get", "list", "watch"}
     assert not any("nodes" in rule["resources"] for rule in rules)
+
+
+@pytest.mark.parametrize(
+    "file", ["deployment-rbac.yaml", "podidentityforkubenet.yaml", "noazurejson/deployment-rbac.yaml"]
+)
+def test_a3_only_mic_may_write_assigned_identities(file: str) -> None:
+    """What nmi believes is written by mic alone: no other role of ours gives the right to."""
+    writers = {
+        role["metadata"]["name"]
+        for role in load(file)
+        if role["kind"] in ("ClusterRole", "Role")
+        for rule in role["rules"]
+        if {"azureassignedidentities", "*"} & set(rule["resources"]) and set(rule["verbs"]) - {"get", "list", "watch"}
+    }
+    assert writers == {"aad-pod-id-mic-role"}
+
+
+def test_d30_the_right_on_all_secrets_can_be_taken_away() -> None:
+    """The restricted role replaces nmi's by one without Secrets, and shows the Role that names those in use."""
+    roles = [item for item in load("nmi-secrets-restricted.yaml") if item["kind"] in ("ClusterRole", "Role")]
+    wide = [role for role in roles if role["kind"] == "ClusterRole"]
+    assert [role["metadata"]["name"] for role in wide] == ["aad-pod-id-nmi-role"]
+    assert not any("secrets" in rule["resources"] for role in wide for rule in role["rules"])
+    narrow = [rule for role in roles if role["kind"] == "Role" for rule in role["rules"]]
+    assert [(rule["resources"], rule["verbs"]) for rule in narrow if rule["resourceNames"]] == [(["secrets"], ["get"])]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,16 +15,20 @@ from podidentity.azure.imds import ImdsClient
 
 
 class StandIn:
-    """Answers tokens by resource id and one document for everything else; ``targets`` are all that came."""
+    """Answers tokens by resource id and one document for everything else; ``targets`` are all that came.
+
+    The answers in ``raw``, whole ones as bytes, come first.
+    """
 
     def __init__(self) -> None:
         self.targets: list[str] = []
         self._clients: list[ImdsClient] = []
-        self._port = 0
+        self.port = 0
+        self.raw: list[bytes] = []
 
-    def client(self) -> ImdsClient:
+    def client(self, environ: Mapping[str, str] | None = None) -> ImdsClient:
         """Return a client of the agent that talks to it; closed at the end."""
-        client = ImdsClient(f"http://127.0.0.1:{self._port}", environ={})
+        client = ImdsClient(f"http://127.0.0.1:{self.port}", environ=environ or {})
         self._clients.append(client)
         return client
 
@@ -32,7 +36,7 @@ class StandIn:
     async def running(self) -> AsyncIterator[StandIn]:
         """Listen on a free port of loopback for the length of the block."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self._port = server.sockets[0].getsockname()[1]
+        self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
         finally:
@@ -46,6 +50,9 @@ class StandIn:
             while start := await reader.readuntil(b"\r\n\r\n"):
                 target = start.split(b" ")[1].decode()
                 self.targets.append(target)
+                if self.raw:
+                    writer.write(self.raw.pop(0))
+                    continue
                 body = json.dumps(answer(target)).encode()
                 head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
                 writer.write(head.encode() + body)

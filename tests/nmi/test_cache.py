@@ -219,7 +219,7 @@ async def test_remembered_refusals_are_bounded() -> None:
     assert len(chain.briefly) == 1024
 
 
-async def test_identity_that_imds_no_longer_knows_loses_its_token() -> None:
+async def test_a8_identity_that_imds_no_longer_knows_loses_its_token() -> None:
     """Told "Identity not found", a refresh evicts the token: its identity is no longer on the host."""
     chain = Chain()
     chain.imds.life = 10 * HOUR

@@ -14,7 +14,7 @@ NEXT = f"GET /the/next HTTP/1.1\r\n{GOOD}\r\n".encode()
 ERROR = {"error", "error_description"}
 
 
-async def test_every_raw_request_is_answered_as_the_corpus_says(
+async def test_d15_every_raw_request_is_answered_as_the_corpus_says(
     start: Start, make: type[Make], stand_in: StandIn
 ) -> None:
     """An entitled pod gets its own token by the plain forms only; of all others nothing is passed on."""

@@ -56,7 +56,7 @@ async def test_head_and_options_are_answered_sensibly(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("flags", "status"), [((), 400), (("--allowed-hosts=imds.test,Other.Test",), 200)])
-async def test_further_names_are_allowed_by_flag(
+async def test_a5_names_are_refused_unless_allowed(
     start: Start, make: type[Make], flags: tuple[str, ...], status: int
 ) -> None:
     """A name the operator allows may be asked for, in any case and with any port; others are rebound names."""

@@ -123,7 +123,7 @@ async def test_requests_before_the_first_list_wait_or_come_back(start: Start, ma
     assert (await waiting).json["client_id"] == "client-of-node"
 
 
-async def test_object_id_is_found_among_the_pods_own(start: Start, make: type[Make]) -> None:
+async def test_d6_object_id_is_found_among_the_pods_own(start: Start, make: type[Make]) -> None:
     """An object id gets the token whose oid it is, of the pod's own identities only; never another one's."""
     bench = await start()
     pod = make.pod()
@@ -136,7 +136,7 @@ async def test_object_id_is_found_among_the_pods_own(start: Start, make: type[Ma
     assert {call["object_id"] for call in bench.imds.calls} == {""}
 
 
-async def test_several_identities_and_none_named_is_always_the_same(start: Start, make: type[Make]) -> None:
+async def test_d4_several_identities_and_none_named_is_always_the_same(start: Start, make: type[Make]) -> None:
     """The first by binding is served every time, with one warning in the log."""
     bench = await start()
     pod = make.pod()
@@ -152,7 +152,7 @@ RESOURCE_ID = "/SUBSCRIPTIONS/s/resourceGroups/g/providers/Microsoft.ManagedIden
 @pytest.mark.parametrize(
     "query", ["&client_id=CLIENT-OF-APP", f"&mi_res_id={RESOURCE_ID}", f"&msi_res_id={RESOURCE_ID}"]
 )
-async def test_named_identity_is_found_in_any_case(start: Start, make: type[Make], query: str) -> None:
+async def test_d5_named_identity_is_found_in_any_case(start: Start, make: type[Make], query: str) -> None:
     """Client and resource ids are compared case-insensitively to the end."""
     bench = await start()
     pod = make.pod()

@@ -48,7 +48,7 @@ class FakeNft:
 
 
 @pytest.mark.looptime
-async def test_guard_comes_first_and_failures_are_tried_again() -> None:
+async def test_d21_guard_comes_first_and_failures_are_tried_again() -> None:
     """The redirect is never in place without the guard; a busy nft delays the start and ends nothing."""
     nft = FakeNft(guard=2, redirect=1)
     keeper = Keeper(Nft(PATH, run=nft), interval=60, log=get_logger())
@@ -90,7 +90,7 @@ async def test_kernel_without_bridge_filter_is_a_warning() -> None:
     assert nft.order[-2:] == ["-redirect", "-guard"]
 
 
-def test_pods_are_never_sent_to_loopback() -> None:
+def test_d23_pods_are_never_sent_to_loopback() -> None:
     """A target that would need route_localnet, or is no address, is refused; no rule mentions one."""
     for target in ("127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "fd00::1", "host"):
         with pytest.raises(ValueError, match=r"."):
@@ -144,7 +144,7 @@ def test_busy_port_names_the_address() -> None:
     first.close()
 
 
-def test_kubenet_file(tmp_path: Path) -> None:
+def test_d32_kubenet_file(tmp_path: Path) -> None:
     """Only the flag in the file stops the start; no file, or one without it, does not."""
     file = tmp_path / "kubelet"
     assert "cannot be read" in kubenet.check(str(file), allowed=False)

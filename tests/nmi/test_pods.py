@@ -63,7 +63,7 @@ def scene() -> Scene:
         ({"ip": "not an address"}, ()),
     ],
 )
-def test_addresses_of_a_pod(make: type[Make], fields: dict[str, object], expected: tuple[str, ...]) -> None:
+def test_d11_addresses_of_a_pod(make: type[Make], fields: dict[str, object], expected: tuple[str, ...]) -> None:
     """Only pending and running pods with a network of their own have addresses, all of podIPs included."""
     assert pod_addresses(make.pod(**fields)) == expected  # type: ignore[arg-type]
 
@@ -76,7 +76,7 @@ async def test_terminating_pod_keeps_its_address_until_its_time_is_up(scene: Sce
     assert scene.finder.known("10.244.0.8") is None
 
 
-async def test_reused_address_goes_to_the_living_pod(scene: Scene, make: type[Make]) -> None:
+async def test_d10_reused_address_goes_to_the_living_pod(scene: Scene, make: type[Make]) -> None:
     """A stale pod whose time is up does not stand in the way of the new owner of its address."""
     scene.put(make.pod("old", ip=IP, deletion=PAST), make.pod("new", ip=IP))
     found = scene.finder.known(IP)
@@ -96,7 +96,7 @@ async def test_ambiguous_address_is_settled_by_fresh_reads(scene: Scene, make: t
 
 
 @pytest.mark.parametrize("left", [0, 2])
-async def test_address_that_stays_ambiguous_is_refused(scene: Scene, make: type[Make], left: int) -> None:
+async def test_d10_address_that_stays_ambiguous_is_refused(scene: Scene, make: type[Make], left: int) -> None:
     """When fresh reads leave two pods, or none, nobody gets anything."""
     pods = [make.pod("a", ip=IP), make.pod("b", ip=IP)]
     scene.put(*pods)
@@ -105,7 +105,7 @@ async def test_address_that_stays_ambiguous_is_refused(scene: Scene, make: type[
         await scene.finder.find(IP)
 
 
-async def test_pod_the_watch_missed_is_read_from_the_api(scene: Scene, make: type[Make]) -> None:
+async def test_d12_pod_the_watch_missed_is_read_from_the_api(scene: Scene, make: type[Make]) -> None:
     """With a dead watch one direct question finds the pod, and counts for some seconds."""
     scene.api.pods = [make.pod("missed", ip=IP)]
     assert (await scene.finder.find(IP)).name == "missed"
@@ -200,7 +200,7 @@ async def test_held_request_does_not_change_its_pod(start: Start, make: type[Mak
     writer.close()
 
 
-async def test_address_of_the_node_is_nobodys(start: Start, make: type[Make]) -> None:
+async def test_a10_address_of_the_node_is_nobodys(start: Start, make: type[Make]) -> None:
     """What arrives from the node's own address was translated on the way: it is refused whatever a pod says."""
     bench = await start()
     pod = make.pod(ip="127.0.0.1")

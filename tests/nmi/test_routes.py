@@ -54,7 +54,7 @@ async def test_host_token_refusals(  # noqa: PLR0917 - a table
     assert words in reply.json["error_description"]
 
 
-async def test_host_token_is_for_pods_of_this_node_only(start: Start, make: type[Make]) -> None:
+async def test_d25_host_token_is_for_pods_of_this_node_only(start: Start, make: type[Make]) -> None:
     """A pod of another node is refused even though the API server knows it."""
     bench = await start()
     bench.api.pods.append(make.pod("far", node="node-1"))
@@ -88,7 +88,7 @@ async def test_host_token_waits_for_a_pending_pod(start: Start, make: type[Make]
     assert (await waiting).status == 200
 
 
-async def test_excepted_pod_gets_the_nodes_own_token(start: Start, make: type[Make]) -> None:
+async def test_d9_excepted_pod_gets_the_identity_it_names(start: Start, make: type[Make]) -> None:
     """A pod with one label of an exception is passed through to what it names, else the default identity."""
     bench = await start()
     pod = make.pod(label=None, labels={"app": "Addon", "x": "1"})
@@ -114,7 +114,7 @@ async def test_excepted_pod_gets_the_nodes_own_token(start: Start, make: type[Ma
         ("mic-", "default", False),
     ],
 )
-async def test_only_mics_own_pods_pass(
+async def test_d7_only_mics_own_pods_pass(
     start: Start, make: type[Make], owner: str, namespace: str, passes: bool
 ) -> None:
     """A pod of mic is known by namespace and its ReplicaSet's exact name; a neighbour named microservice is not mic."""
@@ -174,7 +174,7 @@ async def test_managed_mode_reads_bindings(start: Start, make: type[Make]) -> No
         (TokenError(410, "gone", "", 40.0), 410, "gone", "40"),
     ],
 )
-async def test_what_imds_says_reaches_the_sdk(  # noqa: PLR0917 - a table
+async def test_d17_what_imds_says_reaches_the_sdk(  # noqa: PLR0917 - a table
     start: Start, make: type[Make], failure: Exception, status: int, code: str, retry: str | None
 ) -> None:
     """IMDS's refusals keep their status, words and Retry-After."""
@@ -197,7 +197,7 @@ async def test_token_of_another_identity_is_refused(start: Start, make: type[Mak
     assert b"e30." not in reply.body
 
 
-async def test_client_id_of_another_identity_gets_nothing(start: Start, make: type[Make]) -> None:
+async def test_a2_client_id_of_another_identity_gets_nothing(start: Start, make: type[Make]) -> None:
     """An AzureIdentity with an allowed resourceID and somebody else's clientID does not get that other token."""
     bench = await start()
     pod = make.pod()
@@ -209,7 +209,7 @@ async def test_client_id_of_another_identity_gets_nothing(start: Start, make: ty
     assert [call["client_id"] for call in bench.imds.calls] == [""]
 
 
-async def test_log_and_metrics_name_what_happened(start: Start, make: type[Make]) -> None:
+async def test_d26_log_and_metrics_name_what_happened(start: Start, make: type[Make]) -> None:
     """The lines people grep are there, no token is, and routes and resources are bounded labels."""
     bench = await start()
     entitle(bench, make)

@@ -52,7 +52,7 @@ async def test_connection_close_and_http10_are_honoured(start: Start, make: type
         writer.close()
 
 
-async def test_dripping_header_is_ended_with_408(start: Start) -> None:
+async def test_d18_dripping_header_is_ended_with_408(start: Start) -> None:
     """A header that arrives byte by byte is answered 408 and closed, however steadily it drips."""
     bench = await start(limits=QUICK)
     for first, then in ((b"GET / HTTP/1.1\r\nX-Drip: ", b"a"), (b"\r\n", b"\r\n")):
@@ -73,7 +73,7 @@ async def test_dripping_body_is_ended(start: Start) -> None:
     assert reply.status == 408
 
 
-async def test_idle_connections_are_closed(start: Start, make: type[Make]) -> None:
+async def test_d18_idle_connections_are_closed(start: Start, make: type[Make]) -> None:
     """A connection without a request, new or used, is closed after the idle time."""
     bench = await start(limits=QUICK)
     entitle(bench, make)
@@ -128,7 +128,7 @@ async def test_held_request_is_released_when_its_client_leaves(start: Start, mak
     await until(lambda: bench.app.cluster.waiters.held == 0 and bench.app.server.connections == 0)
 
 
-async def test_held_requests_of_one_pod_are_bounded(start: Start, make: type[Make]) -> None:
+async def test_d35_held_requests_of_one_pod_are_bounded(start: Start, make: type[Make]) -> None:
     """More early requests of one pod than it may have waiting are told to come back."""
     bench = await start()
     bench.put_pod(make.pod())

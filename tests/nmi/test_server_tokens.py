@@ -38,7 +38,7 @@ async def test_second_request_is_answered_from_cache(start: Start, make: type[Ma
     assert len(bench.imds.calls) == 1
 
 
-async def test_authorisation_is_evaluated_on_every_request(start: Start, make: type[Make]) -> None:
+async def test_d34_authorisation_is_evaluated_on_every_request(start: Start, make: type[Make]) -> None:
     """A cached token is not handed out once the assigned identity is being deleted."""
     bench = await start("--retry-attempts-for-created=0")
     pod = make.pod()
@@ -51,7 +51,7 @@ async def test_authorisation_is_evaluated_on_every_request(start: Start, make: t
     assert "getting assigned identities for pod team/web in CREATED state failed" in reply.json["error_description"]
 
 
-async def test_early_request_is_held_until_its_assignment(start: Start, make: type[Make]) -> None:
+async def test_d2_early_request_is_held_until_its_assignment(start: Start, make: type[Make]) -> None:
     """A request that comes before its assignment is answered the moment the assignment is there."""
     bench = await start()
     pod = make.pod()

@@ -66,7 +66,7 @@ def test_pending_and_others_are_counted_apart() -> None:
         ),
     ],
 )
-def test_which_records_count(record: object, counts: bool) -> None:
+def test_d33_which_records_count(record: object, counts: bool) -> None:
     """Only this very pod's living records on this node count; namespaced identities stay in their namespace."""
     found = from_assigned(POD, [record], node=NODE, force_namespaced=False)  # type: ignore[list-item]
     assert bool(found) is counts
@@ -78,7 +78,7 @@ def test_forced_namespaced_mode_drops_foreign_identities() -> None:
     assert from_assigned(POD, [record], node=NODE, force_namespaced=True) == []
 
 
-def test_managed_mode_ignores_an_empty_selector() -> None:
+def test_d31_managed_mode_ignores_an_empty_selector() -> None:
     """A pod without the label matches no binding, not even one with an empty selector."""
     record = make.assigned(POD)
     binding, identity = record.spec.azure_binding_ref, record.spec.azure_identity_ref
@@ -101,7 +101,7 @@ def test_managed_mode_ignores_an_empty_selector() -> None:
         ({}, "team", False),
     ],
 )
-def test_exception_needs_one_label_of_its_own_namespace(
+def test_d8_exception_needs_one_label_of_its_own_namespace(
     labels: dict[str, str],
     namespace: str,
     found: bool,

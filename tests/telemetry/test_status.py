@@ -57,6 +57,20 @@ async def test_status_is_one_json_object() -> None:
         assert (await fetch(server.port, "/status"))[0] == 404
 
 
+async def test_d24_health_is_silent_when_the_loop_hangs() -> None:
+    """Nobody but the loop that does the work answers for it; profiling is on no port at all."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with StatusServer(port=0, probe=State().probe, metrics=None, host="127.0.0.1") as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as kubelet:
+            kubelet.sendall(request)
+            kubelet.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                kubelet.recv(1)
+            kubelet.settimeout(5)
+            assert (await asyncio.to_thread(kubelet.recv, 100)).startswith(b"HTTP/1.1 200 ")
+        assert (await fetch(server.port, "/debug/pprof/"))[0] == 404
+
+
 async def test_metrics_are_served_on_both_families() -> None:
     """Without a host the server answers on IPv4 and IPv6 at one port."""
     metrics = Metrics()

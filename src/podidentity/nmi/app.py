@@ -13,14 +13,13 @@ from functools import partial
 from podidentity.aio.clock import Clock
 from podidentity.azure.cloud import PUBLIC, cloud_named
 from podidentity.azure.entra import EntraClient
-from podidentity.azure.imds import ImdsClient
 from podidentity.config.build import Build
 from podidentity.config.errors import ConfigError
 from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError
 from podidentity.kube.settings import load_settings
-from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app
+from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app, imds_client
 from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, listen_addresses, node_address
@@ -111,7 +110,7 @@ class _Running:
                     on_error=partial(_count_api_error, metrics),
                 )
             )
-            imds = ImdsClient(f"http://{settings.metadata_ip}:{settings.metadata_port}")
+            imds = imds_client(settings)
             stack.push_async_callback(imds.close)
             entra = EntraClient()
             stack.push_async_callback(entra.close)

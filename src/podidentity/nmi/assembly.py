@@ -17,6 +17,7 @@ from podidentity.api.constants import (
 )
 from podidentity.api.core import Pod
 from podidentity.api.resources import PODS, SECRETS
+from podidentity.azure.imds import ImdsClient
 from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
 from podidentity.nmi.auditor import Auditor
@@ -112,6 +113,11 @@ class SecretsOfApi:
     async def read(self, namespace: str, name: str) -> Mapping[str, bytes]:
         """Return the data of one Secret."""
         return (await self._client.get(SECRETS, name, namespace)).data
+
+
+def imds_client(settings: NmiSettings) -> ImdsClient:
+    """Return the client of the metadata service, for tokens and documents alike."""
+    return ImdsClient(f"http://{settings.metadata_ip}:{settings.metadata_port}")
 
 
 def policy_of(settings: NmiSettings) -> Policy:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from podidentity.azure.errors import AzureError
 from podidentity.nmi.answer import JSON, Answer, error
 from podidentity.nmi.paths import Route
 from podidentity.nmi.request import Request
 from podidentity.nmi.tokens.fair import BudgetSpent, FairBudget
+
+_OK: Final = 200
+_REDIRECT: Final = 300
+_CLIENT_ERROR: Final = 400
 
 
 class ImdsResponse(Protocol):
@@ -59,6 +63,8 @@ class Documents:
             return error(429, "too many requests are waiting", retry_after=int(spent.retry_after))
         except AzureError:
             return error(503, "the metadata endpoint cannot be reached", retry_after=1)
+        if not _OK <= response.status < _REDIRECT and response.status < _CLIENT_ERROR:
+            return error(502, "the metadata endpoint sent no document")
         kind = _header(response.headers, "content-type")
         return Answer(response.status, response.body, content_type=kind or JSON)
 
