@@ -45,7 +45,7 @@ def arm_id(name: str) -> str:
 
 
 class FakeKube:
-    """AzureAssignedIdentity objects with versions, uids, finalizers and conflicts; each call takes 10 ms."""
+    """AzureAssignedIdentity objects with versions, uids, finalizers and conflicts; the watch tells after 5 ms."""
 
     def __init__(self, wall: Callable[[], float]) -> None:
         self.objects: dict[str, AzureAssignedIdentity] = {}
@@ -53,7 +53,7 @@ class FakeKube:
         self.listeners: list[Callable[[Change[AzureAssignedIdentity]], None]] = []
         self.failures: list[tuple[str, Exception]] = []
         self.watching = True
-        self.latency = 0.01
+        self.latency, self.answers_after = 0.01, 0.0
         self._version = 0
         self._wall = wall
 
@@ -70,13 +70,13 @@ class FakeKube:
         self._version += 1
         created = datetime.fromtimestamp(self._wall(), UTC).isoformat()
         meta = msgspec.structs.replace(obj.metadata, uid=f"uid-{self._version}", creation_timestamp=created)
-        return self._store(msgspec.structs.replace(obj, metadata=meta))
+        return await self._put(msgspec.structs.replace(obj, metadata=meta))
 
     async def replace(self, resource: Any, obj: Any) -> Any:
         """Replace one object."""
         await self._call("replace")
         self._check(self._found(obj.namespace, obj.name), obj.metadata.resource_version)
-        return self._store(obj)
+        return await self._put(obj)
 
     async def patch_json(self, resource: Any, name: str, namespace: str, ops: Sequence[Mapping[str, object]]) -> Any:
         """Apply the few operations mic sends."""
@@ -93,7 +93,7 @@ class FakeKube:
                 del target[last]
             else:
                 target[last] = op["value"]
-        return self._store(msgspec.json.decode(msgspec.json.encode(body), type=AzureAssignedIdentity))
+        return await self._put(msgspec.json.decode(msgspec.json.encode(body), type=AzureAssignedIdentity))
 
     async def patch_merge(self, resource: Any, name: str, namespace: str, patch: Mapping[str, Any]) -> Any:
         """Set finalizers and status."""
@@ -101,8 +101,8 @@ class FakeKube:
         old = self._found(namespace, name)
         self._check(old, patch["metadata"]["resourceVersion"])
         meta = msgspec.structs.replace(old.metadata, finalizers=tuple(patch["metadata"]["finalizers"]))
-        status = msgspec.structs.replace(old.status, status=patch["status"]["status"])
-        return self._store(msgspec.structs.replace(old, metadata=meta, status=status))
+        status = msgspec.structs.replace(old.status, **patch["status"])
+        return await self._put(msgspec.structs.replace(old, metadata=meta, status=status))
 
     async def delete(self, resource: Any, name: str, namespace: str = "", *, uid: str = "") -> Any:
         """Mark as deleted, or remove when no finalizer is left."""
@@ -112,7 +112,7 @@ class FakeKube:
             raise Conflict(409, "Conflict", "uid differs")
         stamp = datetime.fromtimestamp(self._wall(), UTC).isoformat()
         meta = msgspec.structs.replace(old.metadata, deletion_timestamp=old.metadata.deletion_timestamp or stamp)
-        left = self._store(msgspec.structs.replace(old, metadata=meta))
+        left = await self._put(msgspec.structs.replace(old, metadata=meta))
         return left if left.metadata.finalizers else None
 
     def seed(self, obj: AzureAssignedIdentity) -> AzureAssignedIdentity:
@@ -120,6 +120,11 @@ class FakeKube:
         self._version += 1
         uid = obj.metadata.uid or f"uid-{self._version}"
         return self._store(msgspec.structs.replace(obj, metadata=msgspec.structs.replace(obj.metadata, uid=uid)))
+
+    async def _put(self, obj: AzureAssignedIdentity) -> AzureAssignedIdentity:
+        stored = self._store(obj)
+        await asyncio.sleep(self.answers_after)
+        return stored
 
     async def _call(self, verb: str) -> None:
         self.calls[verb] += 1

@@ -45,6 +45,23 @@ async def test_pod_deleted(bench: Bench) -> None:
     assert bench.world.shelves == {}
 
 
+@pytest.mark.parametrize("answers_after", [0.0, 0.02])
+async def test_the_watch_may_be_faster_than_the_answer(bench: Bench, answers_after: float) -> None:
+    """Protects the pace of writes: one that succeeded is no failure because the watch told of it before its answer."""
+    bench.kube.answers_after = answers_after
+    bench.arm.patch_seconds = 0.01
+    bench.node("n1", "vmss")
+    for number in range(8):
+        bench.identity("id1", client_id="client-id1")
+        pod = bench.pod("p", "n1", "id1", uid=f"turn-{number}")
+        assert await bench.until(lambda: bench.assigned("p-default-id1"), 2) < 1
+        bench.identity("id1", client_id=f"client-{number}")
+        changed = bench.until(lambda: bench.kube.calls["replace"] > number, 2)  # noqa: B023 - awaited here
+        assert await changed < 0.5
+        bench.drop(pod)
+        assert await bench.until(lambda: bench.states() == {"p-default-id1": "-Created"}, 2) < 0.5
+
+
 async def test_pod_comes_back_while_lingering(bench: Bench) -> None:
     """Protects the ARM budget of CronJobs: the same pod name on the same host needs no PATCH."""
     bench.node("n1", "vmss")

@@ -49,7 +49,7 @@ class RecordWriter:
         self._log = get_logger()
 
     async def write(self, write: Write, host: HostId | None) -> bool:
-        """Carry one write out; whether the world is another one now. Raises KubeError and FenceClosedError."""
+        """Carry one write out; whether that changed anything. Raises KubeError and FenceClosedError."""
         self._out.fence.check()
         try:
             match write:
@@ -83,10 +83,10 @@ class RecordWriter:
         try:
             obj = await self._out.kube.get(AZURE_ASSIGNED_IDENTITIES, meta.name, meta.namespace)
         except NotFound:
-            return bool(self._world.gone(rec.name, meta.uid).shelves)
+            return self._gone(rec)
         if obj.metadata.uid != meta.uid:
             self._world.gone(rec.name, meta.uid)
-        return self._seen(obj)
+        return self._seen(obj, rec)
 
     async def _create(self, write: Create, host: HostId | None) -> bool:
         want = write.want
@@ -103,7 +103,8 @@ class RecordWriter:
         try:
             created = await self._out.kube.create(AZURE_ASSIGNED_IDENTITIES, obj)
         except AlreadyExists:
-            return self._seen(await self._out.kube.get(AZURE_ASSIGNED_IDENTITIES, name, obj.namespace))
+            there = await self._out.kube.get(AZURE_ASSIGNED_IDENTITIES, name, obj.namespace)
+            return bool(self._world.seen(there).shelves)
         except KubeError as error:
             self._failed("assigned_identity_addition")
             message = messages.apply_error(want, name, str(error))
@@ -112,7 +113,7 @@ class RecordWriter:
         finally:
             self._world.release(name, obj.key)
         self._done("addition", start)
-        return self._seen(created)
+        return self._seen(created, None)
 
     async def _rewrite(self, write: Rewrite, host: HostId | None) -> bool:
         self._log.info("updating assigned id", id=write.record.name, node=write.want.node)
@@ -129,7 +130,7 @@ class RecordWriter:
             self.tell(write.want, "Warning", messages.APPLY_ERROR, message)
             raise
         self._done("update", start)
-        return self._seen(answer)
+        return self._seen(answer, write.record)
 
     async def _settle(self, write: Settle) -> bool:
         obj, ops = write.record.object, _status_ops(write.record.object)
@@ -149,10 +150,11 @@ class RecordWriter:
             raise
         self._log.info("updating assigned id status", id=obj.key, status=STATE_ASSIGNED)
         self.tell(write.want, "Normal", messages.APPLIED, messages.applied(write.want, obj.name))
-        return self._seen(answer)
+        return self._seen(answer, write.record)
 
     async def _looked(self, write: Looked) -> bool:
-        return self._seen(await self._patch(write.record.object, [{"op": "remove", "path": _PRESENT_PATH}]))
+        answer = await self._patch(write.record.object, [{"op": "remove", "path": _PRESENT_PATH}])
+        return self._seen(answer, write.record)
 
     async def _delete(self, rec: Record) -> bool:
         meta = rec.object.metadata
@@ -167,8 +169,8 @@ class RecordWriter:
             raise
         self._done("deletion", start)
         if left is None or not left.metadata.finalizers:
-            return bool(self._world.gone(rec.name, meta.uid).shelves)
-        return self._seen(left)
+            return self._gone(rec)
+        return self._seen(left, rec)
 
     async def _release(self, rec: Record, host: HostId | None) -> bool:
         meta = rec.object.metadata
@@ -187,7 +189,7 @@ class RecordWriter:
         self._log.v(1).info("released assigned id", id=rec.name)
         if host is None:
             self._node_is_gone(rec)
-        return self._seen(answer) if rest else bool(self._world.gone(rec.name, meta.uid).shelves)
+        return self._seen(answer, rec) if rest else self._gone(rec)
 
     def _node_is_gone(self, rec: Record) -> None:
         """Say that a record went whose host is not known, so that nothing could be removed from it."""
@@ -203,8 +205,20 @@ class RecordWriter:
     async def _patch(self, obj: AzureAssignedIdentity, ops: list[Mapping[str, object]]) -> AzureAssignedIdentity:
         return await self._out.kube.patch_json(AZURE_ASSIGNED_IDENTITIES, obj.name, obj.namespace, ops)
 
-    def _seen(self, obj: AzureAssignedIdentity) -> bool:
-        return bool(self._world.seen(obj).shelves)
+    def _seen(self, obj: AzureAssignedIdentity, before: Record | None) -> bool:
+        """Take an answer in; whether it is another object than the one written to.
+
+        Not whether it is news: the watch may have told of it before the answer was here.
+        """
+        self._world.seen(obj)
+        if before is None:
+            return True
+        old, new = before.object.metadata, obj.metadata
+        return (old.uid, old.resource_version) != (new.uid, new.resource_version)
+
+    def _gone(self, rec: Record) -> bool:
+        self._world.gone(rec.name, rec.object.metadata.uid)
+        return True
 
     def _done(self, operation: Operation, start: float) -> None:
         self._out.meter.observe(f"assigned_identity_{operation}_duration_seconds", self._clock.monotonic() - start)
