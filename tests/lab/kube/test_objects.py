@@ -225,7 +225,7 @@ async def test_defaults_of_pods(api: Client) -> None:
             "json: cannot unmarshal string into Go struct field PodSpec.spec.containers of type",
         ),
         ({"kind": "Service"}, 'Service in version "v1" cannot be handled as a Pod'),
-        ({"apiVersion": "v2"}, "the API version in the data (v2) does not match the expected API version (v1)"),
+        ({"apiVersion": "v2"}, 'no kind "Pod" is registered for version "v2"'),
         ({"metadata": {"name": "a", "namespace": "other"}}, "the namespace of the provided object does not match"),
         ({"metadata": {"name": "a", "labels": {"a": 1}}}, "json: cannot unmarshal number into Go struct field"),
     ],

@@ -28,12 +28,14 @@ def decode_typed(kind: str, obj: Obj) -> list[str]:
 
 
 def decode_metadata(obj: Obj) -> list[str]:
-    """Only the metadata, for kinds that have a schema of their own."""
+    """Only the metadata, for kinds that have a schema of their own; the paths begin in it."""
     found, metadata = type_of("ObjectMeta"), obj.get("metadata")
     assert found is not None
     unknown: list[str] = []
     if isinstance(metadata, dict):
-        _object(found, "ObjectMeta", metadata, "metadata", unknown)
+        _object(found, "ObjectMeta", metadata, "", unknown)
+    elif metadata is not None:
+        raise WrongTypeError(f"json: cannot unmarshal {json_name(metadata)} into Go value of type v1.ObjectMeta")
     return unknown
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from podidentity.lab.kube.objects import Obj
+from podidentity.lab.kube.objects import Obj, go_value
 
 REASONS: Mapping[int, str] = {
     400: "BadRequest",
@@ -108,6 +108,12 @@ def invalid(kind: str, group: str, name: str, causes: Iterable[Cause]) -> Status
     more = details(kind, group, name)
     more["causes"] = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in found]
     return StatusError(422, f'{qualified(kind, group)} "{name}" is invalid: {text}', details=more)
+
+
+def unsupported(options: str, field: str, value: object, *supported: str) -> StatusError:
+    """422: a query or an options object asks for what does not exist; ``options`` is its kind, as CreateOptions."""
+    text = f"Unsupported value: {go_value(value)}: supported values: {', '.join(map(go_value, supported))}"
+    return invalid(options, "meta.k8s.io", "", [Cause("FieldValueNotSupported", text, field)])
 
 
 def forbidden(plural: str, group: str, name: str, why: str) -> StatusError:

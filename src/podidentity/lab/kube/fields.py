@@ -5,8 +5,8 @@ from __future__ import annotations
 from podidentity.lab.kube.decoding import WrongTypeError, decode_metadata, decode_typed
 from podidentity.lab.kube.errors import Cause, StatusError, bad_request, invalid
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, meta
-from podidentity.lab.kube.schema import conform, go_value
+from podidentity.lab.kube.objects import Obj, go_value, meta
+from podidentity.lab.kube.schema import conform
 
 
 def check_fields(kind: Kind, obj: Obj, validation: str, *, patch: str = "") -> tuple[str, ...]:
@@ -26,12 +26,12 @@ def check_fields(kind: Kind, obj: Obj, validation: str, *, patch: str = "") -> t
 
 def _decode(kind: Kind, obj: Obj, patch: str) -> tuple[list[str], list[Cause]]:
     try:
-        unknown = decode_metadata(obj) if kind.custom else decode_typed(kind.kind, obj)
+        if kind.schema is None:
+            return decode_typed(kind.kind, obj), []
+        unknown = [f"metadata.{path}" for path in decode_metadata(obj)]
+        findings = conform(kind.schema, obj)
     except WrongTypeError as error:
         raise _undecodable(kind, str(error), patch) from error
-    if kind.schema is None:
-        return unknown, []
-    findings = conform(kind.schema, obj)
     return unknown + findings.unknown, findings.causes
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from podidentity.lab.kube.errors import StatusError, bad_request, conflict
-from podidentity.lab.kube.objects import Obj, encode
+from podidentity.lab.kube.errors import Cause, StatusError, bad_request, conflict, invalid
+from podidentity.lab.kube.kinds import Kind
+from podidentity.lab.kube.objects import Obj, encode, go_value, json_name, meta
 from podidentity.lab.kube.requests import Where
 
 SERVER_META: Final = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
@@ -14,26 +15,59 @@ SERVER_META: Final = ("uid", "creationTimestamp", "deletionTimestamp", "deletion
 _NEVER_KEPT: Final = frozenset(["managedFields", "selfLink"])
 
 
-def identify(where: Where, obj: Obj) -> None:
-    """Fill in apiVersion, kind, namespace and name; 400 when the body names others."""
+def identify(where: Where, obj: Obj, *, patched: bool = False) -> None:
+    """Fill in apiVersion, kind, namespace and name; 400 or 422 when the body, or a patch of it, names others."""
     kind = where.kind
-    said, as_kind = obj.get("apiVersion"), obj.get("kind")
-    if kind.custom and not as_kind:
-        raise bad_request(f"Object 'Kind' is missing in '{encode(obj).decode()}'")
-    if said and said != kind.api_version:
-        message = f"the API version in the data ({said}) does not match the expected API version"
-        raise bad_request(f"{message} ({kind.api_version})")
-    if as_kind and as_kind != kind.kind:
-        raise bad_request(f'{as_kind} in version "{kind.version}" cannot be handled as a {kind.kind}')
+    if kind.custom:
+        _custom_type(kind, obj, patched=patched)
+    else:
+        _built_in_type(kind, obj, patched=patched)
     obj["apiVersion"], obj["kind"] = kind.api_version, kind.kind
     if obj.get("metadata") is None:
         obj["metadata"] = {}
     metadata = obj["metadata"]
     if not isinstance(metadata, dict):
-        raise bad_request("metadata is not an object")
+        into = "Go value" if kind.custom else f"Go struct field {kind.kind}.metadata"
+        why = f"json: cannot unmarshal {json_name(metadata)} into {into} of type v1.ObjectMeta"
+        raise bad_request(f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: {why}')
     _place(where, metadata)
     for key in [key for key, value in metadata.items() if value is None or key in _NEVER_KEPT]:
         del metadata[key]
+
+
+def _custom_type(kind: Kind, obj: Obj, *, patched: bool) -> None:
+    """A custom resource says what it is."""
+    version, name = obj.get("apiVersion"), obj.get("kind")
+    if not name:
+        why = f"Object 'Kind' is missing in '{encode(obj).decode()}'"
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind.kind}): {why}")
+    if version != kind.api_version:
+        if patched:
+            raise _other_type(str(name), "", obj, "apiVersion", kind.api_version)
+        message = f"the API version in the data ({version or ''}) does not match the expected API version"
+        raise bad_request(f"{message} ({kind.api_version})")
+    if name != kind.kind:
+        raise _other_type(str(name), kind.group, obj, "kind", kind.kind)
+
+
+def _other_type(name: str, group: str, obj: Obj, field: str, wanted: str) -> StatusError:
+    cause = Cause("FieldValueInvalid", f"Invalid value: {go_value(obj[field])}: must be {wanted}", field)
+    return invalid(name, group, str(meta(obj).get("name") or ""), [cause])
+
+
+def _built_in_type(kind: Kind, obj: Obj, *, patched: bool) -> None:
+    """A built-in kind is what the path says, unless the body says it is another."""
+    version, name = obj.get("apiVersion") or kind.api_version, obj.get("kind") or kind.kind
+    if (version, name) == (kind.api_version, kind.kind):
+        return
+    why = f'no kind "{name}" is registered for version "{version}"'
+    if patched:
+        raise invalid(
+            "", "", "", [Cause("FieldValueInvalid", f"Invalid value: {go_value(go_value(obj))}: {why}", "patch")]
+        )
+    raise bad_request(
+        f'{name} in version "{str(version).rpartition("/")[2]}" cannot be handled as a {kind.kind}: {why}'
+    )
 
 
 def _place(where: Where, metadata: Obj) -> None:

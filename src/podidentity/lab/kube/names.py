@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from podidentity.lab.kube.errors import Cause
-from podidentity.lab.kube.objects import Obj, meta
-from podidentity.lab.kube.schema import go_value
+from podidentity.lab.kube.objects import Obj, go_value, meta
 
 _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -31,6 +30,14 @@ _LABEL_RULE: Final = (
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
 )
 
+_KEY_RULE: Final = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_LENGTH: Final = 63
+_LONG_VALUE: Final = f"must be no more than {_VALUE_LENGTH} bytes"
+_ANNOTATIONS_BYTES: Final = 262_144
 _VALUE_RULE: Final = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
     "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
@@ -51,15 +58,24 @@ def faults(resource: str, obj: Obj) -> Iterator[Cause]:
         yield Cause("FieldValueRequired", text, "metadata.name")
     elif text := _name_fault(resource, name):
         yield Cause("FieldValueInvalid", f"Invalid value: {go_value(name)}: {text}", "metadata.name")
+    yield from label_faults(obj, "metadata")
+
+
+def label_faults(obj: Obj, path: str) -> Iterator[Cause]:
+    """What is wrong with the labels and the annotations of an object whose metadata is at ``path``."""
+    annotations = meta(obj).get("annotations") or {}
+    for key in annotations:
+        if not _QUALIFIED.fullmatch(key.lower()):
+            yield _wrong(f"{path}.annotations", key, _KEY_RULE)
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _ANNOTATIONS_BYTES:
+        yield Cause(
+            "FieldValueTooLong", f"Too long: may not be more than {_ANNOTATIONS_BYTES} bytes", f"{path}.annotations"
+        )
     for key, value in (meta(obj).get("labels") or {}).items():
         if not _QUALIFIED.fullmatch(key):
-            yield _wrong("metadata.labels", key, "name part must consist of alphanumeric characters, '-', '_' or '.'")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            yield _wrong("metadata.labels", value, _VALUE_RULE)
-    for key in meta(obj).get("annotations") or {}:
-        if not _QUALIFIED.fullmatch(key.lower()):
-            text = "name part must consist of alphanumeric characters, '-', '_' or '.'"
-            yield _wrong("metadata.annotations", key, text)
+            yield _wrong(f"{path}.labels", key, _KEY_RULE)
+        if not _VALUE.fullmatch(value):
+            yield _wrong(f"{path}.labels", value, _VALUE_RULE if len(value) <= _VALUE_LENGTH else _LONG_VALUE)
 
 
 def _wrong(field: str, value: object, text: str) -> Cause:

@@ -66,3 +66,8 @@ def go_text(value: object) -> str:
     if value is None:
         return "<nil>"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def go_value(value: object) -> str:
+    """A JSON value as Go's ``field.Error`` prints it."""
+    return encode(value).decode()

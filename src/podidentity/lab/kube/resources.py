@@ -10,9 +10,9 @@ from aiohttp import web
 from podidentity.lab.kube import reading, subresources
 from podidentity.lab.kube.bodies import read_object, read_patch
 from podidentity.lab.kube.documents import JSON
-from podidentity.lab.kube.errors import StatusError, bad_request, not_here
+from podidentity.lab.kube.errors import Cause, StatusError, bad_request, invalid, not_here, unsupported
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, encode, meta
+from podidentity.lab.kube.objects import Obj, encode, go_value, meta
 from podidentity.lab.kube.proxy import KubeletProxy
 from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
 from podidentity.lab.kube.rest import Rest
@@ -24,6 +24,8 @@ from podidentity.lab.kube.target import Target
 from podidentity.lab.kube.users import User
 from podidentity.lab.kube.watching import prefix
 
+_VALIDATIONS: Final = ("", "Ignore", "Strict", "Warn")
+_POLICIES: Final = ("Foreground", "Background", "Orphan")
 _DEPRECATED: Final = {"endpoints": "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}
 
 
@@ -104,13 +106,14 @@ class Resources:
             case "scale", "update" | "patch":
                 body = read_patch(await request.read())
                 change = subresources.scale_change(target.verb, request.content_type, body)
-                return _json(subresources.rescale(self._rest, where, change, WriteOptions(_dry_run(request.query))))
+                options = _write_options(target.verb, request.query)
+                return _json(subresources.rescale(self._rest, where, change, options))
             case _:
                 raise StatusError(405, "the server does not allow this method on the requested resource")
 
     def _write(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         where = target.where(kind, target.subresource)
-        options = WriteOptions(_dry_run(request.query), _validation(request.query))
+        options = _write_options(target.verb, request.query)
         if target.verb == "patch":
             outcome = self._rest.patch(where, request.content_type, read_patch(raw), options)
         elif target.verb == "update":
@@ -154,33 +157,47 @@ def _json(obj: Obj, status: int = 200, warnings: tuple[str, ...] = ()) -> web.Re
     return response
 
 
-def _dry_run(query: Mapping[str, str]) -> bool:
+def _write_options(verb: str, query: Mapping[str, str]) -> WriteOptions:
+    kind = {"create": "CreateOptions", "update": "UpdateOptions"}.get(verb, "PatchOptions")
+    validation = query.get("fieldValidation", "")
+    if validation not in _VALIDATIONS:
+        raise unsupported(kind, "fieldValidation", validation, *_VALIDATIONS)
+    return WriteOptions(_dry_run(kind, query), validation or "Warn")
+
+
+def _dry_run(kind: str, query: Mapping[str, str]) -> bool:
     value = query.get("dryRun", "")
     if value not in {"", "All"}:
-        raise bad_request(f'dryRun: Unsupported value: "{value}": supported values: "All"')
+        raise unsupported(kind, "dryRun", [value], "All")
     return value == "All"
 
 
-def _validation(query: Mapping[str, str]) -> str:
-    value = query.get("fieldValidation", "") or "Warn"
-    if value not in {"Strict", "Warn", "Ignore"}:
-        raise bad_request(f'fieldValidation: Unsupported value: "{value}"')
-    return value
-
-
 def _delete_options(raw: bytes, request: web.BaseRequest) -> DeleteOptions:
+    """The options of a DELETE: those of its body, of its query where it has none."""
     body: Obj = read_object(raw, request.content_type) if raw.strip() else {}
-    query = request.query
+    query, kind = request.query, "DeleteOptions"
     conditions: Any = body.get("preconditions") or {}
-    grace = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
-    try:
-        seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError) as error:
-        raise bad_request(f"gracePeriodSeconds is a number of seconds, not {grace!r}") from error
+    dry_run = body.get("dryRun") or []
+    if dry_run not in ([], ["All"]):
+        raise unsupported(kind, "dryRun", dry_run, "All")
+    policy = str(body.get("propagationPolicy") or query.get("propagationPolicy") or "")
+    if policy and policy not in _POLICIES:
+        raise unsupported(kind, "propagationPolicy", policy, *_POLICIES, "nil")
+    if policy and body.get("orphanDependents") is not None:
+        text = f"Invalid value: {go_value(policy)}: orphanDependents and deletionPropagation cannot be both set"
+        raise invalid(kind, "meta.k8s.io", "", [Cause("FieldValueInvalid", text, "propagationPolicy")])
     return DeleteOptions(
-        grace=seconds,
+        grace=_grace(body, query),
         uid=str(conditions.get("uid") or ""),
         resource_version=str(conditions.get("resourceVersion") or ""),
-        propagation=str(body.get("propagationPolicy") or query.get("propagationPolicy") or ""),
-        dry_run=_dry_run(query) or body.get("dryRun") == ["All"],
+        propagation=policy,
+        dry_run=_dry_run(kind, query) or dry_run == ["All"],
     )
+
+
+def _grace(body: Obj, query: Mapping[str, str]) -> int | None:
+    found = body.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
+    try:
+        return None if found is None else int(found)
+    except (TypeError, ValueError) as error:
+        raise bad_request(f"gracePeriodSeconds is a number of seconds, not {found!r}") from error

@@ -113,9 +113,9 @@ class Rest:
         old = self.get(where).obj()
         identify(where, obj)
         if where.kind.custom and not meta(obj).get("resourceVersion"):
-            text = "Invalid value: 0x0: must be specified for an update"
+            text = "Invalid value: 0: must be specified for an update"
             cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
-            raise invalid(where.kind.kind, where.kind.group, where.name, [cause])
+            raise invalid(where.kind.plural, where.kind.group, where.name, [cause])
         return self._replace(where, old, obj, options)
 
     def patch(self, where: Where, content_type: str, body: Any, options: WriteOptions) -> Outcome:
@@ -132,13 +132,14 @@ class Rest:
             case "application/merge-patch+json":
                 new = patch.merge_patch(whole, _patch_object(body))
             case "application/strategic-merge-patch+json" if not kind.custom:
-                new = strategic.merge(kind.kind, whole, _patch_object(body))
+                changed = strategic.merge(kind.kind, whole, _patch_object(body))
+                new = {**changed, "apiVersion": kind.api_version, "kind": kind.kind}
                 shown = go_text(body)
             case _:
                 raise _unsupported_patch(kind)
         if not isinstance(new, dict):
             raise bad_request("the patched object is not an object")
-        identify(where, new)
+        identify(where, new, patched=True)
         return self._replace(where, old, copy(new), options, patch=shown or encode(new).decode())
 
     def _replace(self, where: Where, old: Obj, obj: Obj, options: WriteOptions, *, patch: str = "") -> Outcome:

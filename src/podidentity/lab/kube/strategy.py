@@ -12,8 +12,7 @@ from typing import Any, Final
 
 from podidentity.lab.kube import crds, defaults
 from podidentity.lab.kube.errors import Cause, not_here
-from podidentity.lab.kube.objects import Obj, dig, encode, meta
-from podidentity.lab.kube.schema import go_value
+from podidentity.lab.kube.objects import Obj, dig, encode, go_value, meta
 
 _TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 
