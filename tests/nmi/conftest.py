@@ -287,7 +287,7 @@ class Bench:
 
 
 Start = Callable[..., Awaitable[Bench]]
-"""Starts a bench with these flags; ``limits``, ``clock`` and ``sink`` (of audit lines) by keyword."""
+"""Starts a bench with these flags; ``limits``, ``clock``, ``sink`` (of audit lines), ``unix`` by keyword."""
 
 
 async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
@@ -321,13 +321,16 @@ async def start() -> AsyncIterator[Start]:
         clock: Clock | None = None,
         imds: ImdsClient | None = None,
         sink: Sink | None = None,
+        unix: socket.socket | None = None,
     ) -> Bench:
         settings = nmi_settings([f"--node={NODE}", *flags], {})
         bench = Bench(settings, limits or Limits(), clock or Clock(), imds, sink)
         sock = socket.create_server(("127.0.0.1", 0))
         bench.port = sock.getsockname()[1]
         listening = asyncio.Event()
-        bench.tasks.append(asyncio.create_task(bench.app.server.serve([sock], ready=listening.set)))
+        bench.tasks.append(
+            asyncio.create_task(bench.app.server.serve([sock, *([unix] if unix else [])], ready=listening.set))
+        )
         bench.tasks.append(asyncio.create_task(bench.app.tokens.run()))
         if bench.audit is not None:
             bench.tasks.append(asyncio.create_task(bench.audit.run()))

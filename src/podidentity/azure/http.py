@@ -45,15 +45,19 @@ def new_session(
     timeout: float,
     connect_timeout: float = 10.0,
     tls: bool = True,
+    unix_socket: str = "",
     request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest,
 ) -> aiohttp.ClientSession:
     """A session without cookies and without decompression; must be made in a running loop.
 
-    ``tls`` False: for plain HTTP only, no CA bundle is read. ``proxies``: whether ``HTTPS_PROXY`` and its kin count.
-    Times are seconds: ``timeout`` for a whole exchange.
+    ``unix_socket``: a path, connected to instead of the host in the URL. ``tls`` False: for plain HTTP only, no CA
+    bundle is read. ``proxies``: whether ``HTTPS_PROXY`` and its kin count. Times are seconds: ``timeout`` for a whole
+    exchange.
     """
     trust: ssl.SSLContext | bool = tls_context(os.environ if environ is None else environ) if tls else True
-    connector = aiohttp.TCPConnector(ssl=trust, limit=0)
+    connector: aiohttp.BaseConnector = (
+        aiohttp.UnixConnector(unix_socket, limit=0) if unix_socket else aiohttp.TCPConnector(ssl=trust, limit=0)
+    )
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

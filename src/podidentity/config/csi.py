@@ -41,6 +41,10 @@ class CsiSettings(CommonSettings):
         "write-cert-and-key-in-separate-files", "write .crt and .key beside the combined file"
     )
     cloud_name: str = flag("cloud-name", TEXT, "AzurePublicCloud", "cloud of classes that name none")
+    nmi_socket: str = flag("nmi-socket", TEXT, "", "nmi's Unix socket, instead of its port on loopback")
+    nmi_token_file: str = flag(
+        "nmi-token-file", TEXT, "", "projected service-account token to show to nmi (audience podidentity-nmi)"
+    )
     nmi_url: str = "http://127.0.0.1:2579"
 
     @property

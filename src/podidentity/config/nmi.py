@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -28,6 +29,10 @@ _WITHOUT_EFFECT: Final = (
     Flag("host-ip", TEXT, "", ""),
 )
 _MODES: Final = ("standard", "managed")
+SERVICE_ACCOUNT, POD, CGROUP, SOCKET = "service-account:", "pod:", "cgroup:", "socket"
+"""Kinds of entries of ``--host-token-callers``."""
+
+_NAMES: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def _ipv4(text: str) -> str:
@@ -43,6 +48,20 @@ def _https(urls: tuple[str, ...]) -> str:
         parts = urlsplit(url)
         if parts.scheme != "https" or not parts.hostname or parts.username is not None or parts.query or parts.fragment:
             return "must hold URLs such as https://login.example.com, separated by commas"
+    return ""
+
+
+def _absolute(path: str) -> str:
+    return "" if path.startswith("/") or not path else "must start with /"
+
+
+def _callers(entries: tuple[str, ...]) -> str:
+    for entry in entries:
+        kind = next((kind for kind in (SERVICE_ACCOUNT, POD, CGROUP) if entry.startswith(kind)), "")
+        rest = entry.removeprefix(kind)
+        fits = rest.startswith("/") if kind == CGROUP else kind and _NAMES.fullmatch(rest)
+        if entry != SOCKET and not fits:
+            return f"must hold service-account:NS/NAME, pod:NS/SERVICEACCOUNT, cgroup:/PATH or socket, not {entry}"
     return ""
 
 
@@ -130,6 +149,23 @@ class NmiSettings(CommonSettings):
     )
     multi_tenant_array: bool = switch(
         "multi-tenant-array", "answer a JSON array for identities with auxiliaryTenantIDs, as the original did"
+    )
+    host_token_callers: tuple[str, ...] = flag(
+        "host-token-callers",
+        LIST,
+        (),
+        "who may ask /host/token on loopback: service-account:NS/NAME, pod:NS/SERVICEACCOUNT, cgroup:/PATH, or socket "
+        "(nobody but the socket's); empty: everybody on the node's loopback",
+        _callers,
+    )
+    host_token_socket: str = flag(
+        "host-token-socket", TEXT, "", "Unix socket for /host/token in a folder that is root's alone", _absolute
+    )
+    host_token_audience: str = flag(
+        "host-token-audience", TEXT, "podidentity-nmi", "audience that service-account tokens of callers must have"
+    )
+    cgroup_root: str = flag(
+        "cgroup-root", TEXT, "/sys/fs/cgroup", "the node's cgroup2 file system, for pod: and cgroup: callers", _absolute
     )
     audit: str = flag(
         "audit", TEXT, "stdout", "where audit events go: stdout, file:PATH, otlp:http://HOST:4318, or off", _sink

@@ -71,7 +71,13 @@ def build_app(
     agent = f"aad-pod-identity/CSI/{build.version}/{build.commit}/{build.date}"
     agent = f"{agent} {settings.custom_user_agent}" if settings.custom_user_agent else agent
     metrics = CsiMetrics()
-    nmi = NmiClient(settings.nmi_url, user_agent=agent, environ=env)
+    nmi = NmiClient(
+        settings.nmi_url,
+        unix_socket=settings.nmi_socket,
+        token_file=settings.nmi_token_file,
+        user_agent=agent,
+        environ=env,
+    )
     vault = KeyVaultClient(user_agent=agent, environ=env)
     imds, entra = ImdsClient(imds_url, environ=env), EntraClient(environ=env)
     mounter = Mounter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -37,6 +38,9 @@ class _Answer(msgspec.Struct, frozen=True):
 class NmiClient:
     """Asks nmi on this node. No proxy, no redirect; ``timeout`` is seconds, as long as nmi may wait for an identity.
 
+    ``unix_socket``: nmi's socket, asked instead of the host in ``base_url``. ``token_file``: a projected token that
+    says who is asking, read anew each time because the kubelet renews it.
+
     A connection that is refused is tried again a few times: nmi may be restarting.
     """
 
@@ -46,12 +50,16 @@ class NmiClient:
         *,
         timeout: float = 110.0,
         user_agent: str = "",
+        unix_socket: str = "",
+        token_file: str = "",
         environ: Mapping[str, str] | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout = timeout
         self._user_agent = user_agent
+        self._unix_socket = unix_socket
+        self._token_file = token_file
         self._environ = os.environ if environ is None else environ
         self._session = session
         self._owned = session is None
@@ -62,6 +70,8 @@ class NmiClient:
         headers = {"podns": pod_namespace, "podname": pod_name, "Accept": "application/json"}
         if self._user_agent:
             headers["User-Agent"] = self._user_agent
+        if self._token_file:
+            headers["Authorization"] = f"Bearer {await self._own_token()}"
         status, body = await self._get(url, headers)
         if status != 200:  # noqa: PLR2004 - HTTP OK
             raise MountError(f"nmi response failed with status code: {status}, response body: {excerpt(body, 1000)}")
@@ -79,10 +89,21 @@ class NmiClient:
             await self._session.close()
             self._session = None
 
+    async def _own_token(self) -> str:
+        try:
+            return (await asyncio.to_thread(Path(self._token_file).read_text, encoding="ascii")).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise MountError(f"the token to show to nmi cannot be read: {error}") from error
+
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
             self._session = new_session(
-                environ=self._environ, proxies=False, timeout=self._timeout, connect_timeout=5.0, tls=False
+                environ=self._environ,
+                proxies=False,
+                timeout=self._timeout,
+                connect_timeout=5.0,
+                tls=False,
+                unix_socket=self._unix_socket,
             )
         attempt = 0
         while True:

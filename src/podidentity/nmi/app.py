@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from podidentity.kube.settings import load_settings
 from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app, imds_client
 from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.datapath import kubenet
-from podidentity.nmi.datapath.address import bind, listen_addresses, node_address
+from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses, node_address
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
 from podidentity.nmi.local import is_local
+from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
 from podidentity.nmi.status import Status
 from podidentity.nmi.tokens.authority import Authorities
@@ -126,6 +128,7 @@ class _Running:
                 rng=random.Random(),  # noqa: S311 - spreads load
                 authorities=_authorities(settings),
                 audit=self._audit(stack, clock),
+                reviews=Reviews(client, settings.host_token_audience, clock),
             )
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local)
             stack.push_async_callback(app.tokens.flights.close)
@@ -180,9 +183,8 @@ class _Running:
     async def _serve(
         self, app: App, keeper: Keeper, watches: Sequence[AnyReflector], client: KubeClient, audit: Audit | None
     ) -> None:
-        settings = self.settings
         self.log.info("started health probe")
-        sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
+        sockets = self._bind()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(say_rights(client, self.log))
@@ -202,6 +204,18 @@ class _Running:
             for sock in sockets:
                 sock.close()
             self.log.info("stopped; guard and redirect stay in place")
+
+    def _bind(self) -> list[socket.socket]:
+        settings = self.settings
+        sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
+        if settings.host_token_socket:
+            try:
+                sockets.append(bind_unix(settings.host_token_socket))
+            except ConfigError:
+                for sock in sockets:
+                    sock.close()
+                raise
+        return sockets
 
     async def _announce(self, app: App, watches: Sequence[AnyReflector]) -> None:
         await all_synced(watches)

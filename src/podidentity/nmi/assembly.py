@@ -22,6 +22,8 @@ from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
 from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.authorize import Policy
+from podidentity.nmi.callers import Accounts, Callers
+from podidentity.nmi.cgroups import Cgroups
 from podidentity.nmi.cluster import Cluster
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.documents import Documents, ImdsForward
@@ -30,7 +32,9 @@ from podidentity.nmi.grants import SecretRules
 from podidentity.nmi.handler import Handler, HandlerRules
 from podidentity.nmi.journal import Journal, Meter
 from podidentity.nmi.notices import Conditions, Notices
+from podidentity.nmi.peer import owner_of
 from podidentity.nmi.pods import PodApi, PodFinder, pod_addresses
+from podidentity.nmi.request import UNIX
 from podidentity.nmi.server import Server
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.tokens.cached import Cached
@@ -67,6 +71,7 @@ class Deps:
     rng: random.Random
     authorities: Authorities
     audit: Audit | None = None
+    reviews: Accounts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def policy_of(settings: NmiSettings) -> Policy:
 
 def rules_of(settings: NmiSettings, addresses: Sequence[str], is_local: Callable[[str], bool]) -> HandlerRules:
     """Return what the handler goes by; ``addresses`` are the node's own, ``is_local`` tells of all it has."""
-    own = frozenset({*addresses, "127.0.0.1", "::1"})
+    own = frozenset({*addresses, "127.0.0.1", "::1", UNIX})
     gate = GateRules(
         hosts=frozenset({settings.metadata_ip, "localhost", *(name.lower() for name in settings.allowed_hosts)}),
         metadata_required=settings.metadata_header_required,
@@ -216,6 +221,13 @@ def build_app(
         FairBudget(Pace(IMDS_DOCUMENTS_A_SECOND, 2, clock), concurrent=2, clock=clock, per_caller=8, total=64),
     )
     synced = asyncio.Event()
+    callers = Callers(
+        frozenset(settings.host_token_callers),
+        deps.reviews,
+        Cgroups(settings.cgroup_root),
+        owner_of,
+        cluster.pod_with_uid,
+    )
     handler = Handler(
         rules_of(settings, addresses, is_local),
         cluster,
@@ -224,6 +236,7 @@ def build_app(
         documents,
         synced=synced,
         journal=journal,
+        callers=callers,
         clock=clock,
     )
     return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, synced, journal)

@@ -16,7 +16,7 @@ from podidentity.api.identity import (
 from podidentity.api.meta import KubeObject
 from podidentity.kube.store import Change, Store
 from podidentity.nmi.authorize import Policy
-from podidentity.nmi.pods import pod_store
+from podidentity.nmi.pods import UID_INDEX, pod_store
 from podidentity.nmi.waiters import Waiters
 from podidentity.rules.identity_choice import Candidate, from_assigned, from_bindings
 
@@ -58,6 +58,10 @@ class Cluster:
     def on_exception(self, _change: Change[AzurePodIdentityException]) -> None:
         """Wake everybody: an exception names labels, not pods."""
         self.waiters.wake_all()
+
+    def pod_with_uid(self, uid: str) -> Pod | None:
+        """Return the pod of this node with this UID."""
+        return next(iter(self.pods.by_index(UID_INDEX, uid)), None)
 
     def exceptions_for(self, pod: Pod) -> Iterable[AzurePodIdentityException]:
         """Return the exceptions of the pod's namespace."""

@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._closing = False
         self._paused_until = _NEVER
-        self._pin = Pin()
+        self.pin = Pin()
         self.peer = ""
         self.deadline = _NEVER
         self._clear()
@@ -214,7 +214,7 @@ class Connection(asyncio.Protocol):
             self.peer,
             http10=version == "1.0",
             keep_alive=parser.should_keep_alive(),
-            pin=self._pin,
+            pin=self.pin,
         )
         self._clear()
         if self._closing:

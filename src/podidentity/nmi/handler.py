@@ -22,6 +22,7 @@ from podidentity.nmi import verdict
 from podidentity.nmi.answer import Answer, error
 from podidentity.nmi.authorize import Decision, PassThrough, Policy, Serve, Wait, decide, passes_through
 from podidentity.nmi.authorize import waited_in_vain as in_vain
+from podidentity.nmi.callers import CallerRefused, Callers
 from podidentity.nmi.cluster import Cluster
 from podidentity.nmi.documents import Documents
 from podidentity.nmi.gate import GateRules, Target, admit, understand
@@ -77,6 +78,7 @@ class Handler:
         *,
         synced: asyncio.Event,
         journal: Journal,
+        callers: Callers,
         clock: Clock,
     ) -> None:
         self._rules = rules
@@ -86,6 +88,7 @@ class Handler:
         self._documents = documents
         self._synced = synced
         self._journal = journal
+        self._callers = callers
         self._clock = clock
         self._granted = verdict.BINDING if rules.policy.managed else verdict.ASSIGNED
 
@@ -174,17 +177,9 @@ class Handler:
         host = target.route.kind is Kind.HOST_TOKEN
         query = target.query
         request.resource = query.resource
-        if host:
-            headers = request.headers
-            pod = await self._finder.named(headers.pod_namespace or "", headers.pod_name or "")
-        elif request.peer in self._rules.own_addresses:
-            request.rule = verdict.NODE_ADDRESS
-            return _NODE
-        else:
-            pod = await self._finder.find(request.peer)
-            if not request.pin.holds(pod.metadata.uid):
-                request.rule = verdict.OTHER_POD
-                return _OTHER_POD
+        pod = await (self._named(request) if host else self._calling(request))
+        if isinstance(pod, Answer):
+            return pod
         request.pod = pod.key
         request.caller = pod
         decision = await self._settled(pod, query, request, host=host)
@@ -205,6 +200,28 @@ class Handler:
         if self._rules.retry_after and not host:
             return error(503, reason, code="invalid_request", retry_after=RETRY_AFTER_NO_IDENTITY_SECONDS)
         return error(404, reason)
+
+    async def _calling(self, request: Request) -> Pod | Answer:
+        """Return the pod at the other end, or a refusal."""
+        if request.peer in self._rules.own_addresses:
+            request.rule = verdict.NODE_ADDRESS
+            return _NODE
+        pod = await self._finder.find(request.peer)
+        if not request.pin.holds(pod.metadata.uid):
+            request.rule = verdict.OTHER_POD
+            return _OTHER_POD
+        return pod
+
+    async def _named(self, request: Request) -> Pod | Answer:
+        """Note who asks for another's token, and return that pod; or the refusal of a caller who may not."""
+        try:
+            request.proof = await self._callers.proof(request)
+        except CallerRefused as refused:
+            request.rule = verdict.CALLER
+            if refused.passing:
+                return error(503, str(refused), retry_after=1)
+            return error(403, str(refused), code="access_denied")
+        return await self._finder.named(request.headers.pod_namespace or "", request.headers.pod_name or "")
 
     async def _until_synced(self) -> None:
         if not self._synced.is_set():

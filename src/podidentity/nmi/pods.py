@@ -18,6 +18,7 @@ from podidentity.kube.store import Change, Store
 from podidentity.nmi.waiters import Waiters
 
 ADDRESS_INDEX: Final = "address"
+UID_INDEX: Final = "uid"
 _ALIVE: Final = frozenset({"Pending", "Running"})
 _MOST_SHARING: Final = 4
 """More pods than this with one address are not sorted out, but refused."""
@@ -59,8 +60,12 @@ def _normal(text: str) -> str:
 
 
 def pod_store() -> Store[Pod]:
-    """Return an empty store with the index this module looks things up in."""
-    return Store({ADDRESS_INDEX: pod_addresses})
+    """Return an empty store with the indexes that pods are looked up in."""
+    return Store({ADDRESS_INDEX: pod_addresses, UID_INDEX: _uid})
+
+
+def _uid(pod: Pod) -> tuple[str, ...]:
+    return (pod.metadata.uid,)
 
 
 def is_over(pod: Pod, now: float) -> bool:

@@ -42,9 +42,10 @@ class Headers:
     A name that comes twice is noted in ``repeated``. Values are as sent, without surrounding blanks.
     """
 
-    __slots__ = ("browser", "host", "metadata", "pod_name", "pod_namespace", "repeated", "via")
+    __slots__ = ("authorization", "browser", "host", "metadata", "pod_name", "pod_namespace", "repeated", "via")
 
     def __init__(self) -> None:
+        self.authorization: str | None = None
         self.browser = ""
         self.host: str | None = None
         self.metadata: str | None = None
@@ -70,6 +71,7 @@ class Headers:
 
 
 _SLOTS: Final = {
+    b"authorization": "authorization",
     b"host": "host",
     b"metadata": "metadata",
     b"origin": "browser",
@@ -175,9 +177,13 @@ def _is_ours(host: str, hosts: Collection[str]) -> bool:
         return False
 
 
+UNIX: Final = "unix"
+"""Stands for the address of a client of the Unix socket."""
+
+
 def is_loopback(address: str) -> bool:
-    """Whether ``address`` (as ``normal_address`` returns it) is the node's own loopback."""
-    return address == "::1" or address.startswith("127.")
+    """Whether ``address`` (as ``normal_address`` returns it) is the node's own loopback, or its Unix socket."""
+    return address in ("::1", UNIX) or address.startswith("127.")
 
 
 def normal_address(address: str) -> str:
@@ -186,13 +192,28 @@ def normal_address(address: str) -> str:
     return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
-class Pin:
-    """Whose a connection is: the pod its first request was matched with, for as long as it lasts."""
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The two ends of a connection from this machine: addresses and ports, or a Unix socket."""
 
-    __slots__ = ("uid",)
+    peer: str = ""
+    peer_port: int = 0
+    local: str = ""
+    local_port: int = 0
+    unix: bool = False
+
+
+class Pin:
+    """Whose a connection is: the pod its first request was matched with, for as long as it lasts.
+
+    ``link``: its ends, where they are on this machine.
+    """
+
+    __slots__ = ("link", "uid")
 
     def __init__(self) -> None:
         self.uid = ""
+        self.link: Link | None = None
 
     def holds(self, uid: str) -> bool:
         """Whether a request of the pod ``uid`` may come this way."""

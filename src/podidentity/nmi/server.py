@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from podidentity.nmi.answer import Answer, error
 from podidentity.nmi.connection import Connection, Limits
-from podidentity.nmi.request import Request, normal_address
+from podidentity.nmi.request import UNIX, Link, Request, is_loopback, normal_address
 
 _FULL: Final = error(503, "too many connections", retry_after=1, close=True)
 _STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
@@ -83,8 +83,7 @@ class Server:
                 self._group = group
                 try:
                     for sock in sockets:
-                        server = await loop.create_server(lambda: Connection(self, loop), sock=sock, backlog=_BACKLOG)
-                        servers.append(server)
+                        servers.append(await self._listen(loop, sock))  # noqa: PERF401 - what listens is closed, all or some
                     ready()
                     await self._sweep_forever()
                 finally:
@@ -96,6 +95,14 @@ class Server:
             self._group = None
             for server in servers:
                 await server.wait_closed()
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.Server:
+        def connection() -> Connection:
+            return Connection(self, loop)
+
+        if sock.family == socket.AF_UNIX:
+            return await loop.create_unix_server(connection, sock=sock, backlog=_BACKLOG)
+        return await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
 
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -110,9 +117,9 @@ class Server:
     def opened(self, connection: Connection) -> Answer | None:
         """Count the connection; one too many, of its source or of all, is refused."""
         transport = connection.transport
-        name = transport.get_extra_info("peername") if transport is not None else None
-        peer = normal_address(str(name[0])) if isinstance(name, tuple) and name else ""
+        peer, link = ends_of(transport) if transport is not None else ("", None)
         connection.peer = peer
+        connection.pin.link = link
         self._connections.add(connection)
         self._per_source[peer] += 1
         if len(self._connections) > self.limits.connections:
@@ -164,6 +171,20 @@ class Server:
         """Tell the observer."""
         assert self._loop is not None
         self._observer.answered(request, answer, self._loop.time() - started)
+
+
+def ends_of(transport: asyncio.BaseTransport) -> tuple[str, Link | None]:
+    """Return the client's address, and both ends of a connection that comes from this machine."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple) or not name:
+        own = transport.get_extra_info("socket")
+        unix = own is not None and own.family == socket.AF_UNIX
+        return (UNIX, Link(unix=True)) if unix else ("", None)
+    peer = normal_address(str(name[0]))
+    if not is_loopback(peer):
+        return peer, None
+    local = transport.get_extra_info("sockname")
+    return peer, Link(str(name[0]), name[1], str(local[0]), local[1])
 
 
 def _count_down(counter: Counter[str], key: str) -> None:

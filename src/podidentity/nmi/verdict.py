@@ -17,6 +17,7 @@ BINDING: Final = "binding"
 EXCEPTION: Final = "exception"
 MIC: Final = "mic"
 DOCUMENT: Final = "document"
+CALLER: Final = "caller"
 NODE_ADDRESS: Final = "node-address"
 OTHER_POD: Final = "other-pod"
 POD_UNKNOWN: Final = "pod-unknown"
@@ -43,6 +44,7 @@ RULES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "headers": (DENY, "Metadata, X-Forwarded-For, Origin, Host and the like"),
         "query": (DENY, "resource missing, names repeated or contradicting"),
         "blocked": (DENY, "--block-instance-metadata, or /host/token from elsewhere than the node"),
+        CALLER: (DENY, "/host/token: the caller did not prove to be one of --host-token-callers"),
         NODE_ADDRESS: (DENY, "the source is the node itself"),
         OTHER_POD: (DENY, "the address passed to another pod while the connection was open"),
         POD_UNKNOWN: (DENY, "no pod of this node has the source address or the name"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+import stat
+from pathlib import Path
 
 from podidentity.config.errors import ConfigError
 
@@ -54,6 +57,36 @@ def listen_addresses(listen: str, target: str) -> list[str]:
     if listen in ("0.0.0.0", "::"):  # noqa: S104 - the operator asked for it
         return ["0.0.0.0"]  # noqa: S104 - as above
     return [target, LOOPBACK, LOOPBACK6]
+
+
+def bind_unix(path: str) -> socket.socket:
+    """Return a listening Unix socket (mode 0600) in a folder that only its owner can enter; ConfigError names trouble.
+
+    A folder that is missing is made; a socket that is there already is nobody's any more and is replaced.
+    """
+    file = Path(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _private(file.parent)
+        if file.is_socket():
+            file.unlink()
+        sock.bind(path)
+        file.chmod(0o600)
+        sock.listen(128)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen on {path}: {error.strerror or error}") from error
+    except ConfigError:
+        sock.close()
+        raise
+    return sock
+
+
+def _private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.stat()
+    if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise ConfigError(f"{folder}: others can enter it; make it the user's alone (chown root, chmod 700)")
 
 
 def bind(addresses: list[str], port: int) -> list[socket.socket]:
