@@ -16,7 +16,8 @@ import pytest
 import typer
 
 from podidentity.cli.entry import run
-from podidentity.cli.lab import _run, _until_removed
+from podidentity.cli.lab import _run
+from podidentity.cli.lab_up import until_removed
 from podidentity.lab.layout import Layout
 from podidentity.lab.spec import new_spec, save_spec
 
@@ -117,7 +118,7 @@ async def test_a_removed_directory_ends_its_lab(tmp_path: Path) -> None:
     """Who removes the directory of a running lab means it: no processes stay that no command finds."""
     lock = tmp_path / "lab.lock"
     lock.touch()
-    waiting = asyncio.create_task(_until_removed(lock))
+    waiting = asyncio.create_task(until_removed(lock))
     await asyncio.sleep(60)
     assert not waiting.done()
     lock.unlink()

@@ -9,7 +9,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Coroutine
@@ -32,6 +31,7 @@ from podidentity.cli.lab_options import (
     wish_for,
     with_dir,
 )
+from podidentity.cli.lab_up import STOP_SECONDS, hold, read_spec, start_in_background
 from podidentity.config.errors import ConfigError
 from podidentity.kube.errors import KubeError
 from podidentity.lab import access
@@ -41,12 +41,9 @@ from podidentity.lab.demo import play
 from podidentity.lab.execute import STDOUT
 from podidentity.lab.layout import Layout
 from podidentity.lab.lock import holder
-from podidentity.lab.outer import Wish, prepared, remove_directory, running_lab
-from podidentity.lab.spec import LabSpec, load_spec
+from podidentity.lab.outer import Wish, remove_directory
 
 T = TypeVar("T")
-STOP_SECONDS = 20
-LOOK_SECONDS = 1.0
 _SIGNALLED = 128
 """A shell's exit code for a signal is this much more than its number."""
 
@@ -104,82 +101,16 @@ def up(  # noqa: PLR0917 - each is an option of its own
 ) -> None:
     """Start a lab, or resume the one whose state is in --dir."""
     wish = wish_for(directory, port, nodes, network, api_server)
-    if foreground:
-        _run(until_signal(_hold(wish, ready_fd)))
-        return
-    _start_in_background(wish)
-    _print_ready(Layout(directory.resolve()), directory)
-
-
-def _start_in_background(wish: Wish) -> None:
-    """Start ``lab up --foreground`` as a process of its own and wait for its word."""
-    layout = prepared(wish)
-    words = [
-        f"--dir={wish.directory}",
-        f"--nodes={wish.nodes}",
-        f"--network={wish.network}",
-        f"--api-server={wish.api_server}",
-        f"--port={wish.port}",
-    ]
-    read, write = os.pipe()
-    with (layout.logs / "lab.log").open("ab") as log, os.fdopen(read) as answer:
-        subprocess.Popen(  # noqa: S603 - the command is ours
-            [sys.executable, "-m", "podidentity", "lab", "up", "--foreground", "--ready-fd", str(write), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=[write],
-            start_new_session=True,
-        )
-        os.close(write)
-        said = answer.readline().strip()
-    if said != "ready":
-        raise ConfigError(said or f"it ended while it started; see {layout.logs / 'lab.log'}")
-
-
-def _tell(ready_fd: int, word: str) -> None:
-    if ready_fd >= 0:
-        os.write(ready_fd, f"{word}\n".encode())
-        os.close(ready_fd)
-
-
-async def _until_removed(lock: Path) -> None:
-    """Wait until somebody removes the lab's directory: nobody could find it any more to end it."""
-    while await asyncio.to_thread(lock.exists):  # noqa: ASYNC110 - a removed directory wakes nobody
-        await asyncio.sleep(LOOK_SECONDS)
-
-
-async def _hold(wish: Wish, ready_fd: int) -> None:
-    """Run the lab until SIGTERM, SIGINT or the removal of its directory.
-
-    ``ready_fd`` (or the terminal) hears when it is ready, or why it is not.
-    """
+    fresh = not Layout(directory.resolve()).spec.exists()
     try:
-        async with running_lab(wish) as lab:
-            if ready_fd < 0:
-                _print_ready(lab.layout, wish.directory)
-            _tell(ready_fd, "ready")
-            ready_fd = -1
-            await _until_removed(lab.layout.lock)
-    except ConfigError as error:
-        _tell(ready_fd, str(error))
+        if foreground:
+            _run(until_signal(hold(wish, ready_fd)))
+        else:
+            _run(start_in_background(wish))
+    except (KeyboardInterrupt, typer.Exit):
+        left = "nothing is left of it" if fresh else f"the lab in {directory} does not run, its files are kept"
+        typer.echo(f"podidentity lab: interrupted; {left}", err=True)
         raise
-
-
-def _spec(layout: Layout) -> LabSpec:
-    spec = load_spec(layout.spec)
-    if spec is None:
-        raise ConfigError(f"{layout.spec} is missing")
-    return spec
-
-
-def _print_ready(layout: Layout, directory: Path) -> None:
-    spec = _spec(layout)
-    nodes = "1 node" if spec.node_count == 1 else f"{spec.node_count} nodes"
-    typer.echo(f"The lab in {directory} is ready: {nodes}, {spec.api_server} API on https://127.0.0.1:{spec.port}.")
-    typer.echo(f"  export KUBECONFIG={shlex.quote(str(layout.kubeconfig))}")
-    typer.echo(f"  {with_dir('get nodes', directory)}")
-    typer.echo(f"  {with_dir('down', directory)}")
 
 
 @app.command()
@@ -212,7 +143,7 @@ def down(
 def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say whether a lab runs in --dir and what runs in it."""
     layout = _running(directory)
-    server = _spec(layout).api_server
+    server = read_spec(layout).api_server
     typer.echo(f"running, process {holder(layout.lock)}, {server} API, KUBECONFIG={layout.kubeconfig}")
     for word in ("nodes", "pods"):
         typer.echo(_run(_table(layout, word, "", "default", every=word == "pods")))
@@ -225,7 +156,7 @@ def kubeconfig(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 
 async def _table(layout: Layout, word: str, name: str, namespace: str, *, every: bool) -> str:
-    async with Cluster(layout, _spec(layout)) as cluster:
+    async with Cluster(layout, read_spec(layout)) as cluster:
         kind = access.find_kind(await access.discover(cluster.client), word)
         return await access.get_table(cluster.client, kind, namespace, name, all_namespaces=every)
 
@@ -250,7 +181,7 @@ def apply(files: list[Path], directory: Directory = DEFAULT_DIRECTORY, namespace
     layout = _running(directory)
 
     async def work() -> None:
-        async with Cluster(layout, _spec(layout)) as cluster:
+        async with Cluster(layout, read_spec(layout)) as cluster:
             for file in files:
                 async for line in access.apply(cluster.client, file, namespace):
                     typer.echo(line)
@@ -270,7 +201,7 @@ def logs(
     layout = _running(directory)
 
     async def work() -> str:
-        async with Cluster(layout, _spec(layout)) as cluster:
+        async with Cluster(layout, read_spec(layout)) as cluster:
             return await access.pod_logs(cluster.client, namespace, pod, tail=tail, since=since)
 
     typer.echo(_run(work()), nl=False)
@@ -293,7 +224,7 @@ def execute(
             stream.buffer.flush()
 
     async def work() -> int:
-        async with Cluster(layout, _spec(layout)) as cluster:
+        async with Cluster(layout, read_spec(layout)) as cluster:
             return await cluster.execute(namespace, pod, command, pass_on)
 
     raise typer.Exit(_run(work()))

@@ -188,22 +188,36 @@ def prepared(wish: Wish) -> Layout:
 async def running_lab(wish: Wish, progress: Progress = lambda _stage: None) -> AsyncIterator[RunningLab]:
     """A ready lab in ``wish.directory`` while the block runs; ConfigError in one line when it cannot be.
 
-    Whatever ends this process ends the lab: nothing but the files in its directory is left.
+    Whatever ends this process ends the lab: nothing but the files in its directory is left, and no file of a new lab
+    that is cancelled before it is ready.
     """
+    fresh = not Layout(wish.directory.resolve()).spec.exists()
     layout = prepared(wish)
     with exclusive(layout.lock, wish.directory):
-        spec, listener, world, reports = _begin(wish, layout)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.callback(listener.close)
-            stack.push_async_callback(_stop, world)
-            await stack.enter_async_context(forwarding(listener, layout.api_socket))
-            await _until_ready(
-                reports, layout, progress, START_SECONDS[spec.api_server] + SECONDS_A_NODE * spec.node_count
-            )
-            cluster = await stack.enter_async_context(Cluster(layout, spec, kubectl=wish.kubectl))
-            await _install_driver(cluster)
-            azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
-            yield RunningLab(spec, layout, cluster, azure)
+        begun = False
+        try:
+            async with _started(wish, layout, progress) as lab:
+                begun = True
+                yield lab
+        except asyncio.CancelledError:
+            if fresh and not begun:
+                remove_directory(layout)
+            raise
+
+
+@contextlib.asynccontextmanager
+async def _started(wish: Wish, layout: Layout, progress: Progress) -> AsyncIterator[RunningLab]:
+    """The lab in a directory that is held; ended when the block is left."""
+    spec, listener, world, reports = _begin(wish, layout)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        stack.push_async_callback(_stop, world)
+        await stack.enter_async_context(forwarding(listener, layout.api_socket))
+        await _until_ready(reports, layout, progress, START_SECONDS[spec.api_server] + SECONDS_A_NODE * spec.node_count)
+        cluster = await stack.enter_async_context(Cluster(layout, spec, kubectl=wish.kubectl))
+        await _install_driver(cluster)
+        azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
+        yield RunningLab(spec, layout, cluster, azure)
 
 
 def remove_directory(layout: Layout) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from podidentity.lab.node.namespaces import HostFacts, enter_world, explain_refusal
+from podidentity.lab.node.namespaces import HostFacts, enter_world, explain_end, explain_refusal
 
 REFUSED_INSIDE = """
 import pathlib, sys
@@ -118,7 +118,6 @@ def test_a_missing_command_is_127() -> None:
         ("user", errno.ENOSPC, {}, "raise the limits"),
         ("user", errno.EINVAL, {}, "CONFIG_USER_NS"),
         ("user", errno.EPERM, {}, "seccomp filter"),
-        ("start", 0, {}, "(0)"),
     ],
 )
 def test_each_refusal_says_what_to_allow(step: str, code: int, facts: dict[str, object], words: str) -> None:
@@ -140,3 +139,12 @@ def test_facts_are_read_from_the_system(tmp_path: Path) -> None:
     assert facts == HostFacts(
         in_container=True, apparmor_restricts=None, userns_clone="0", limits={"user/max_net_namespaces": "5"}
     )
+
+
+def test_a_first_process_that_says_nothing_is_no_refusal() -> None:
+    """Protects from advice on security modules where the process was killed."""
+    facts = HostFacts(in_container=True, apparmor_restricts=None, userns_clone=None, limits={})
+    assert explain_end({}, -9, facts) == (
+        "the process that enters the lab's namespaces ended with code -9 and said nothing; try again"
+    )
+    assert "refuses a fresh /proc (EPERM)" in explain_end({"step": "proc", "errno": errno.EPERM}, 1, facts)

@@ -110,7 +110,6 @@ def run(entry: Entry) -> int:
     die_with_parent(signal.SIGKILL)
     if os.getppid() != entry.parent:
         return 1
-    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         _new_namespaces()

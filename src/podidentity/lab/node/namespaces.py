@@ -70,6 +70,14 @@ def explain_refusal(step: str, code: int, facts: HostFacts) -> str:
     return f"this system refuses {wanted} ({errno.errorcode.get(code, code)}); {_advice(code, facts)}"
 
 
+def explain_end(status: Mapping[str, object], ended: int, facts: HostFacts) -> str:
+    """One line: why enter.py, which reported ``status`` and ended with the code ``ended``, has not entered."""
+    if not status:
+        return f"the process that enters the lab's namespaces ended with code {ended} and said nothing; try again"
+    code = status.get("errno")
+    return explain_refusal(str(status.get("step")), code if isinstance(code, int) else 0, facts)
+
+
 def _advice(code: int, facts: HostFacts) -> str:
     exhausted = [name.replace("/", ".") for name, limit in facts.limits.items() if limit == "0"]
     rules = (
@@ -164,6 +172,7 @@ def enter_world(
         [*bare_python("podidentity.lab.node.enter"), json.dumps(entry), *argv],
         pass_fds=(status_write, lifeline_read, *keep_fds),
         env=env,
+        start_new_session=True,  # a Ctrl-C is for the caller alone, from the first instruction on
     )
     os.close(status_write)
     os.close(lifeline_read)
@@ -172,5 +181,4 @@ def enter_world(
     if status.get("step") == "":
         return world
     world.kill()
-    step, code = str(status.get("step", "start")), status.get("errno", 0)
-    raise ConfigError(explain_refusal(step, code if isinstance(code, int) else 0, facts or HostFacts.read()))
+    raise ConfigError(explain_end(status, process.returncode, facts or HostFacts.read()))
