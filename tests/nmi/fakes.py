@@ -26,11 +26,15 @@ def jwt(**claims: str) -> str:
 
 @dataclass
 class FakeImds:
-    """Answers as IMDS would, and remembers what it was asked; ``gate`` holds answers back while it is cleared."""
+    """Answers as IMDS would, and remembers what it was asked; ``gate`` holds answers back while it is cleared.
+
+    ``errors`` are raised one by one, ``refusals`` for their resource, always.
+    """
 
     calls: list[dict[str, str]] = field(default_factory=list)
     forwarded: list[str] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
+    refusals: dict[str, Exception] = field(default_factory=dict)
     life: float = 86400.0
     clock: Clock = field(default_factory=Clock)
     answer_client_id: str | None = None
@@ -53,6 +57,8 @@ class FakeImds:
         call = {"resource": resource, "client_id": client_id, "object_id": object_id, "resource_id": resource_id}
         self.calls.append({**call, **({"bypass_cache": "true"} if bypass_cache else {})})
         await self.gate.wait()
+        if resource in self.refusals:
+            raise self.refusals[resource]
         if self.errors:
             raise self.errors.pop(0)
         named = client_id or (f"client-of-{resource_id.rpartition('/')[2]}" if resource_id else "")

@@ -1,0 +1,1 @@
+"""The SDKs themselves, as programs that tests start."""

@@ -1,0 +1,33 @@
+// Asks for tokens with @azure/identity as it is, one credential for each row; waits between tries are counted, not lived
+// through. Rows as JSON on standard input: [{"row", "resource"}]; one JSON line for each comes back.
+const { AsyncLocalStorage } = require("node:async_hooks");
+const { ManagedIdentityCredential } = require("@azure/identity");
+const later = globalThis.setTimeout;
+const rowOf = new AsyncLocalStorage();
+globalThis.setTimeout = (work, milliseconds, ...more) => {
+  const row = rowOf.getStore();
+  if (row && milliseconds >= 400 && milliseconds < 100000) {
+    row.waited += milliseconds / 1000;
+    return later(work, 1, ...more);
+  }
+  return later(work, milliseconds, ...more);
+};
+
+async function ask({ row, resource }) {
+  const found = { row, outcome: "", waited: 0, words: "" };
+  return rowOf.run(found, async () => {
+    try {
+      const got = await new ManagedIdentityCredential().getToken(`${resource}/.default`);
+      found.outcome = got.token ? "token" : "nothing";
+    } catch (error) {
+      found.outcome = error.name;
+      found.words = error.message;
+    }
+    return found;
+  });
+}
+
+(async () => {
+  const rows = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+  for (const found of await Promise.all(rows.map(ask))) console.log(JSON.stringify(found));
+})();

@@ -1,0 +1,43 @@
+"""Asks for tokens with azure-identity as it is, a credential for each row; waits between tries are counted, not slept.
+
+Rows as JSON on standard input: ``[{"row": ..., "resource": ...}]``; one JSON line for each comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import ManagedIdentityCredential
+
+
+class Impatient(RequestsTransport):
+    """The usual transport, whose pauses take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = 0.0
+
+    def sleep(self, duration: float) -> None:
+        """Count the pause."""
+        self.waited += duration
+
+
+def ask(row: dict[str, str]) -> dict[str, object]:
+    """Return what came of one row."""
+    transport = Impatient()
+    with ManagedIdentityCredential(transport=transport) as credential:
+        try:
+            outcome = "token" if credential.get_token(f"{row['resource']}/.default").token else "nothing"
+            words = ""
+        except Exception as error:  # noqa: BLE001 - what it raises is the question
+            outcome, words = type(error).__name__, str(error)
+    return {"row": row["row"], "outcome": outcome, "waited": transport.waited, "words": words}
+
+
+rows = json.load(sys.stdin)
+with ThreadPoolExecutor(len(rows)) as pool:
+    for done in pool.map(ask, rows):
+        print(json.dumps(done))  # noqa: T201 - what the test reads
