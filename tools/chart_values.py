@@ -20,6 +20,7 @@ _INTRO = """\
 Every value of `deploy/charts/aad-pod-identity`. The names are those of the original's chart, so a values file of its
 charts 2 to 4 keeps working; `values.schema.json` stops Helm at a value it does not know, with the value's place.
 Numbers, times and switches may also be texts, as `--set-string` gives them; a time is written `90s`, `5m` or `1h`.
+How to install: [install-with-helm.md](../howto/install-with-helm.md).
 
 This page is written from `values.yaml`, whose comments it shows (`make goldens`).
 """

@@ -127,7 +127,7 @@ readinessProbe:
 {{- define "podidentity.metricsPort" -}}
 {{- $root := index . 0 -}}
 {{- $given := index . 1 | toString -}}
-{{- if $given -}}{{ $given }}{{- else if $root.Values.metrics.podMonitor.enabled -}}{{ index . 2 }}{{- end -}}
+{{- if $given -}}{{ $given }}{{- else if (dig "metrics" "podMonitor" "enabled" false $root.Values.AsMap) -}}{{ index . 2 }}{{- end -}}
 {{- end -}}
 
 {{- define "podidentity.rbacMetadata" -}}

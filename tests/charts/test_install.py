@@ -1,0 +1,169 @@
+"""The chart on a real API server: install, upgrade, rollback, uninstall, and over the original's chart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from tests.charts import goldens, original_chart
+from tests.charts.chart import CHART, Helm, Obj, container
+from tests.deploy import original
+from tests.real_server import RealServer
+
+RELEASE = "aad-pod-identity"
+NOT_SERVED = {"monitoring", "security-policies"}  # kinds of the Prometheus operator, and of before 1.25
+WORKLOADS = {"mic": "deployment", "nmi": "daemonset"}
+CRDS = [f"{crd['metadata']['name']}" for crd in (original.ASSIGNED_CRD, *original.CRDS)]
+
+
+class Cluster:
+    """The API server with helm and kubectl, and a namespace for the release."""
+
+    def __init__(self, server: RealServer, helm: Helm, namespace: str) -> None:
+        self.server = server
+        self.helm = helm
+        self.namespace = namespace
+
+    def kubectl(self, *words: str, succeeds: bool = True) -> str:
+        """Run kubectl in the release's namespace; return stdout, or stderr of what must fail."""
+        done = self.server.kubectl("-n", self.namespace, *words)
+        assert (done.returncode == 0) == succeeds, f"kubectl {' '.join(words)}: {done.stdout}{done.stderr}"
+        return done.stdout if succeeds else done.stderr
+
+    def release(self, verb: str, *words: str, values: dict[str, object] | None = None) -> str:
+        """A helm command on the release."""
+        return self.helm(verb, RELEASE, *words, "-n", self.namespace, values=values)
+
+    def upgrade(self, chart: Path, *words: str, values: dict[str, object] | None = None) -> str:
+        """`helm upgrade --install` with exactly these values; return what is said."""
+        return self.release(
+            "upgrade", str(chart), "--install", "--reset-values", *words, values={} if values is None else values
+        )
+
+    def get(self, kind: str, name: str) -> Obj:
+        """One object."""
+        found: Obj = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def image(self, component: str) -> str:
+        """The image that a component's workload asks for."""
+        found: str = container(self.get(WORKLOADS[component], f"{RELEASE}-{component}"))["image"]
+        return found
+
+    def leftovers(self) -> list[str]:
+        """What of a release is there, CRDs aside."""
+        kinds = "serviceaccount,secret,deployment,daemonset,poddisruptionbudget,clusterrole,clusterrolebinding,job"
+        found = self.kubectl("get", kinds, "-o", "name", "-l", f"app.kubernetes.io/name={RELEASE}").split()
+        served = self.kubectl("get", "crd", "-o", "name").split()
+        if f"customresourcedefinition.apiextensions.k8s.io/{CRDS[-1]}" in served:
+            found += self.kubectl("get", ",".join(CRDS), "-A", "-o", "name").split()
+        return found
+
+    def clean(self) -> None:
+        """Remove the release, the namespace and the CRDs."""
+        self.helm.run("uninstall", RELEASE, "-n", self.namespace, "--ignore-not-found")
+        for crd in CRDS:
+            if self.kubectl("get", "crd", crd, "--ignore-not-found"):
+                self.kubectl("delete", crd, "--all", "-A")
+        self.kubectl("delete", "crd", "--ignore-not-found", *CRDS)
+        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
+
+
+@pytest.fixture
+def cluster(real_server: RealServer, helm: Helm, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """A namespace of the test's own; nothing of a release is left behind."""
+    name = f"chart-{crc32(request.node.nodeid.encode())}"
+    found = Cluster(real_server, Helm(helm.program, tmp_path, str(real_server.kubeconfig)), name)
+    found.kubectl("create", "namespace", name)
+    yield found
+    found.clean()
+
+
+def test_install_upgrade_rollback_uninstall(cluster: Cluster) -> None:
+    """The whole life of a release; what mic and users wrote stays through it."""
+    said = cluster.upgrade(CHART)
+    assert "standard mode" in said
+    assert f'kubectl --namespace={cluster.namespace} get pods -l "app.kubernetes.io/component=mic"' in said
+    uid = cluster.get("deployment", f"{RELEASE}-mic")["metadata"]["uid"]
+
+    said = cluster.upgrade(CHART, values={"mic": {"logVerbosity": 5}, "rbac": {"allowAccessToSecrets": False}})
+    assert "helm show crds" in said
+    assert "every Secret" not in said
+    mic = cluster.get("deployment", f"{RELEASE}-mic")
+    assert "-v=5" in container(mic)["args"]
+    assert mic["metadata"]["uid"] == uid
+    rights = ("auth", "can-i", "get", "secrets", f"--as=system:serviceaccount:{cluster.namespace}:{RELEASE}-nmi")
+    assert cluster.server.kubectl(*rights).stdout.strip() == "no"
+
+    cluster.release("rollback", "1")
+    assert "-v=5" not in container(cluster.get("deployment", f"{RELEASE}-mic"))["args"]
+    assert cluster.server.kubectl(*rights).stdout.strip() == "yes"
+
+    cluster.release("uninstall")
+    assert cluster.leftovers() == []
+    assert cluster.kubectl("get", "crd", "-o", "name", *CRDS).count("\n") == len(CRDS)
+
+
+def test_switch_to_managed_mode_and_back(cluster: Cluster) -> None:
+    """Managed mode takes mic and its rights away, and the rights on assignments from nmi."""
+    cluster.upgrade(CHART)
+    said = cluster.upgrade(CHART, values={"operationMode": "managed"})
+    assert "component=mic" not in said
+    assert "not found" in cluster.kubectl("get", "deployment", f"{RELEASE}-mic", succeeds=False)
+    assert "not found" in cluster.kubectl("get", "clusterrole", f"{RELEASE}-mic", succeeds=False)
+    rules = cluster.get("clusterrole", f"{RELEASE}-nmi")["rules"]
+    assert not any("azureassignedidentities" in rule["resources"] for rule in rules)
+    cluster.upgrade(CHART)
+    cluster.get("deployment", f"{RELEASE}-mic")
+
+
+def test_the_api_server_takes_every_value_set(cluster: Cluster) -> None:
+    """Every field that a value renders exists, has the right type and comes once: the API server judges."""
+    cluster.server.kubectl("create", "-f", str(CHART / "crds" / "crd.yaml"))
+    cluster.kubectl("wait", "--for=condition=established", "--timeout=20s", *(f"crd/{crd}" for crd in CRDS))
+    files = [goldens.golden(name) for name in goldens.NAMES if name not in NOT_SERVED]
+    words = [word for file in files for word in ("-f", str(file))]
+    done = cluster.server.kubectl("apply", "--dry-run=server", "--validate=strict", *words)
+    assert done.returncode == 0, done.stderr
+    expected = sum(file.read_text().count("\nkind: ") for file in files)
+    assert done.stdout.count("(server dry run)") == expected
+
+
+@pytest.mark.parametrize("version", ["2.1.0", "3.0.3", "4.1.18"])
+def test_over_the_originals_chart_and_back(cluster: Cluster, version: str, tmp_path: Path) -> None:
+    """`helm upgrade` with values kept from that chart replaces the original in place; a rollback brings it back."""
+    values = goldens.given(f"original-{version[0]}")
+    cluster.upgrade(original_chart.write(tmp_path, version))
+    before = {part: cluster.get(kind, f"{RELEASE}-{part}") for part, kind in WORKLOADS.items()}
+    crds = [cluster.get("crd", crd)["spec"] for crd in CRDS]
+    said = cluster.upgrade(CHART, values=values)
+    for part, kind in WORKLOADS.items():
+        after = cluster.get(kind, f"{RELEASE}-{part}")
+        assert after["metadata"]["uid"] == before[part]["metadata"]["uid"]
+        assert after["spec"]["selector"] == before[part]["spec"]["selector"]
+        assert container(after)["image"] == f"podidentity/{part}:v0.1.0"
+        assert f"This chart runs podidentity/{part}:v0.1.0 instead" in said
+    assert [cluster.get("crd", crd)["spec"] for crd in CRDS] == crds
+    if "azureIdentities" in values:
+        namespace = "default" if version == "3.0.3" else cluster.namespace
+        found = cluster.server.kubectl(
+            "get", "azureidentitybinding", "azure-identity-binding", "-n", namespace, "-o", "json"
+        )
+        binding = json.loads(found.stdout)
+        assert binding["spec"] == {"azureIdentity": "azure-identity", "selector": "app"}
+
+    cluster.release("rollback", "1")
+    assert cluster.image("nmi") == container(before["nmi"])["image"]
+    assert "readinessProbe" not in container(cluster.get("daemonset", f"{RELEASE}-nmi"))
+
+
+def test_over_the_originals_chart_with_reused_values(cluster: Cluster, tmp_path: Path) -> None:
+    """`--reuse-values` brings the original's defaults along, images and CPU limit too: ours are its images still."""
+    cluster.upgrade(original_chart.write(tmp_path, "4.1.18"), values={"mic": {"replicas": 3}})
+    cluster.release("upgrade", str(CHART), "--reuse-values")
+    assert cluster.get("deployment", f"{RELEASE}-mic")["spec"]["replicas"] == 3
+    assert cluster.image("mic") == "podidentity/mic:v0.1.0"
+    assert container(cluster.get("daemonset", f"{RELEASE}-nmi"))["resources"]["limits"]["cpu"] == "200m"
