@@ -39,7 +39,8 @@ NMI = "system:serviceaccount:default:aad-pod-id-nmi-service-account"
             ),
             (
                 'may not get secrets sp in the namespace "team"; give ServiceAccount '
-                "default/aad-pod-id-nmi-service-account a Role for it there, as deploy/nmi-secrets-restricted.yaml does"
+                "default/aad-pod-id-nmi-service-account the Role aad-pod-id-nmi-secrets there "
+                "(docs/howto/restrict-secrets.md)"
             ),
         ),
         (

@@ -35,7 +35,7 @@ def missing_right(message: str) -> str:
 
 def _remedy(resource: str, user: str) -> str:
     if resource == "secrets":
-        return f"give {_grantee(user)[0]} a Role for it there, as deploy/nmi-secrets-restricted.yaml does"
+        return f"give {_grantee(user)[0]} the Role aad-pod-id-nmi-secrets there (docs/howto/restrict-secrets.md)"
     return f"grant it to {' '.join(_grantee(user)).strip()}"
 
 

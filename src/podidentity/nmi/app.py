@@ -117,7 +117,7 @@ class _Running:
             entra = EntraClient()
             stack.push_async_callback(entra.close)
             deps = Deps(
-                pods=PodsOfApi(client, settings.node),
+                pods=PodsOfApi(client, settings.node, log),
                 secrets=SecretsOfApi(client),
                 imds_tokens=imds,
                 imds_documents=imds,

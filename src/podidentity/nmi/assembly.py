@@ -20,6 +20,7 @@ from podidentity.api.resources import PODS, SECRETS
 from podidentity.azure.imds import ImdsClient
 from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import Forbidden
 from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.authorize import Policy
 from podidentity.nmi.callers import Accounts, Callers
@@ -90,9 +91,11 @@ class App:
 class PodsOfApi:
     """Asks the API server itself about pods of ``node``."""
 
-    def __init__(self, client: KubeClient, node: str) -> None:
+    def __init__(self, client: KubeClient, node: str, log: Logger) -> None:
         self._client = client
         self._node = node
+        self._log = log
+        self._refused = False
 
     async def by_address(self, address: str) -> Sequence[Pod]:
         """Return the node's pods with this address; the API selects by the first of ``podIPs`` only."""
@@ -105,8 +108,16 @@ class PodsOfApi:
         ]
 
     async def by_name(self, namespace: str, name: str) -> Pod:
-        """Return one pod."""
-        return await self._client.get(PODS, name, namespace)
+        """Return one pod. That a right is missing is said once, until it is there."""
+        try:
+            pod = await self._client.get(PODS, name, namespace)
+        except Forbidden as error:
+            if not self._refused:
+                self._log.error("cannot ask for a pod that the watch does not know", error=str(error))
+            self._refused = True
+            raise
+        self._refused = False
+        return pod
 
 
 class SecretsOfApi:

@@ -1,0 +1,155 @@
+"""Least privilege on the real API server: every right is needed, none is left over, and a missing one is named."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.deploy.conftest import DEPLOY, Cluster
+from tests.deploy.rights import Right, Row, account, forget_accounts, rights, rows
+from tests.deploy.stages import NODE, POOL, MicStage, NmiStage
+from tests.real_server import RealServer
+
+from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import NotFound
+
+STOPS = {
+    ("mic", "create", "events"): "told",
+    ("mic", "patch", "events"): "told again",
+    ("mic", "create", "azureassignedidentities"): "recorded",
+    ("mic", "patch", "azureassignedidentities"): "assigned",
+    ("mic", "update", "azureassignedidentities"): "updated",
+    ("mic", "delete", "azureassignedidentities"): "removed",
+    ("mic", "get", "azureassignedidentities"): "",
+    ("mic", "update", "endpoints"): "",
+    ("mic", "update", "leases"): "",
+    ("nmi", "get", "pods"): "other pod",
+    ("nmi", "get", "secrets"): "service principal",
+}
+"""The first step of the story that is not reached without the right: "ready" where none is named; "": all are."""
+LOCKS = {"endpoints", "leases"}
+
+
+@pytest.fixture(scope="module")
+def kinds(deploy_server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """The control plane with our CRDs and a node of a scale set."""
+    cluster = Cluster(deploy_server, tmp_path_factory.mktemp("rights"))
+    objects = yaml.safe_load_all((DEPLOY / "deployment-rbac.yaml").read_text())
+    cluster.apply_objects(*(one for one in objects if one["kind"] == "CustomResourceDefinition"))
+    compute = "/subscriptions/sub/resourceGroups/nodes/providers/Microsoft.Compute"
+    provider = f"azure://{compute}/virtualMachineScaleSets/{POOL}/virtualMachines/0"
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "spec": {"providerID": provider}}
+    cluster.apply_objects(node)
+    cluster.until_served()
+    yield deploy_server
+    cluster.kubectl("delete", "node", NODE)
+    cluster.kubectl("delete", "namespace", "-l", "rights=tried", "--wait=false")
+    cluster.clean()
+
+
+@pytest.fixture
+async def admin(kinds: RealServer) -> AsyncIterator[KubeClient]:
+    """An administrator."""
+    async with KubeClient(kinds.settings(), user_agent="tests") as client:
+        yield client
+
+
+async def stage(admin: KubeClient, who: str, namespace: str, granted: list[Right]) -> MicStage | NmiStage:
+    """The component as an account with these rights."""
+    if namespace.startswith("rights"):
+        body = {"metadata": {"name": namespace, "labels": {"rights": "tried"}}}
+        await admin.raw("POST", "/api/v1/namespaces", body=body)
+    settings = await account(admin, who, namespace, granted)
+    if who == "mic":
+        return MicStage(admin, settings, namespace)
+    return NmiStage(admin, settings, namespace, managed="managed" in who)
+
+
+def test_the_table_is_the_roles() -> None:
+    """The docs list every right of the shipped roles, and nothing else."""
+    granted = {(who, right.verb, right.resource) for who in ("mic", "nmi") for right in rights(who)}
+    standard = {(right.verb, right.resource) for right in rights("nmi")}
+    managed = {(right.verb, right.resource) for right in rights("nmi (managed)")}
+    granted |= {("nmi (managed)", *right) for right in managed - standard}
+    table = [(row.who, row.verb, row.resource) for row in rows()]
+    assert sorted(table) == sorted(granted)
+    assert {resource for _, resource in standard - managed} == {"azureassignedidentities"}
+
+
+@pytest.mark.parametrize("row", rows(), ids=str)
+async def test_without_one_right(admin: KubeClient, row: Row) -> None:
+    """A component that lacks one right says which, stands still only where it needs it, and never ends."""
+    namespace = f"rights-{row}".lower().replace("(", "").replace(")", "")
+    granted = [right for right in rights(row.who) if (right.verb, right.resource) != (row.verb, row.resource)]
+    played = await stage(admin, row.who, namespace, granted)
+    stop = STOPS.get((row.who, row.verb, row.resource), "ready")
+    before = set(played.STEPS[: played.STEPS.index(stop)] if stop else played.STEPS)
+    await played.prepare()
+    try:
+        async with played.started():
+            story = asyncio.create_task(played.play())
+            async with played.within(30):
+                while not (row.said_in(played.log) and before <= set(played.reached)):  # noqa: ASYNC110 - a log tells nobody
+                    await asyncio.sleep(0.02)
+                if row.verb == "watch":
+                    await played.step("working", lambda: played.working)
+                elif stop == "ready" or row.resource in LOCKS:
+                    await played.step("not working", lambda: not played.working)
+            story.cancel()
+            await asyncio.gather(story, return_exceptions=True)
+        assert stop not in played.reached, played.log
+        assert f"ServiceAccount {namespace}/aad-pod-id-{row.who[:3]}-service-account" in played.log
+    finally:
+        await played.clean()
+        await forget_accounts(admin, namespace)
+
+
+@pytest.mark.parametrize(
+    ("who", "namespace"), [("mic", "default"), ("nmi", "default"), ("nmi (managed)", "kube-system")]
+)
+async def test_every_right_is_used(admin: KubeClient, kinds: RealServer, who: str, namespace: str) -> None:
+    """What the API server's audit log says a component did is what its role grants, no right more."""
+    audit = kinds.folder / "audit.log"
+    before = len(audit.read_text().splitlines())
+    played = await stage(admin, who, namespace, rights(who))
+    await played.prepare()
+    try:
+        async with played.started(), played.within(30):
+            await played.play()
+        log = played.log
+        used = _used(audit, before, namespace)
+        assert used == {(right.group, right.resource, right.verb) for right in rights(who)}, log
+        assert "forbidden" not in log
+        assert "may not" not in log
+    finally:
+        await played.clean()
+        await forget_accounts(admin, namespace)
+        if who == "mic":
+            for path in (
+                "/api/v1/namespaces/default/endpoints/aad-pod-identity-mic",
+                "/apis/coordination.k8s.io/v1/namespaces/default/leases/aad-pod-identity-mic",
+                "/api/v1/namespaces/default/configmaps/aad-pod-identity-config",
+            ):
+                with contextlib.suppress(NotFound):
+                    await admin.raw("DELETE", path)
+        account_path = f"/api/v1/namespaces/{namespace}/serviceaccounts/aad-pod-id-{who[:3]}-service-account"
+        await admin.raw("DELETE", account_path)
+
+
+def _used(audit: Path, before: int, namespace: str) -> set[tuple[str, str, str]]:
+    """Group, resource and verb of every request since line ``before``, but for the question about own rights."""
+    used = set()
+    for line in audit.read_text().splitlines()[before:]:
+        entry = json.loads(line)
+        ref = entry.get("objectRef")
+        if ref is None or ref["resource"] == "selfsubjectaccessreviews":
+            continue
+        assert entry["user"]["username"].startswith(f"system:serviceaccount:{namespace}:")
+        assert entry.get("responseStatus", {}).get("code", 200) not in {401, 403}, entry
+        used.add((ref.get("apiGroup", ""), ref["resource"], entry["verb"]))
+    return used
