@@ -277,13 +277,17 @@ class Bench:
 
     def _boot(self) -> None:
         world = World(force_namespaced=self.force)
-        outlets = Outlets(self.kube, self.arm, self.told, self.told, self.fence)
+        outlets = Outlets(*self.outlets(), self.told, self.told, self.fence)
         writer = RecordWriter(world, outlets, self.clock)
         budget = Budget.of(self.clock)
         shared = Shared(world, outlets, self.settings, self.clock, random.Random(7), budget, writer)
         self.world = world
         self.controller = Controller(shared)
         self.kube.listeners[:] = [self.controller.assigned]
+
+    def outlets(self) -> tuple[Any, Any]:
+        """The Kubernetes API and ARM as the controller calls them."""
+        return self.kube, self.arm
 
     def start(self) -> None:
         """Let it lead."""
@@ -297,11 +301,6 @@ class Bench:
             if not self.task.cancelled() and (error := self.task.exception()):
                 raise error
             self.task = None
-
-    def between_records(self) -> bool:
-        """Whether some record was let go for a successor that is not written yet."""
-        actors = self.controller._assigner._actors.values()
-        return any(actor._memory.carries for actor in actors)
 
     async def restart(self) -> None:
         """A new process, which lists everything before it leads."""

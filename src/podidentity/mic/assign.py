@@ -107,7 +107,7 @@ class HostActor:
                 if decided.writes:
                     await self._write(decided.writes[: max(self._shared.settings.batch, 1)])
                     continue
-                if not self._busy and not self._memory.carries and self._shared.world.prune(self.shelf.key):
+                if not self._busy and self._shared.world.prune(self.shelf.key):
                     return
                 await self._sleep(deadlines)
 
@@ -120,7 +120,12 @@ class HostActor:
         memory = self._memory
         memory.forget(self.shelf, now)
         view = memory.view(
-            self.shelf, now, self._clock.wall(), patching=self._patching, looking_since=self._looking_since
+            self.shelf,
+            now,
+            self._clock.wall(),
+            patching=self._patching,
+            looking_since=self._looking_since,
+            taken=self._shared.world.taken,
         )
         decided = plan(view)
         for stuck in decided.stuck:
@@ -238,8 +243,6 @@ class HostActor:
     async def _write_one(self, write: Write) -> None:
         key = write.want.key if isinstance(write, Create | Rewrite | Settle) else write.record.key
         retry_after = None
-        if isinstance(write, Create) and write.instead is not None:
-            self._memory.carry(write.instead)
         try:
             changed = await self._shared.writer.write(write, self.shelf.host)
         except FenceClosedError:

@@ -1,15 +1,13 @@
 """What is remembered about one host between two plans. Pure: time and chance are handed in.
 
-All of it may be lost: a restart reads the host again and finds the rest in the records. One thing is not found again:
-an identity whose record was let go for a successor of the same name that is not written yet. It then counts as foreign
-and stays on the host, which is the safe side.
+All of it may be lost: a restart reads the host again and finds the rest in the records.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -19,6 +17,7 @@ from podidentity.azure.arm import HostIdentities, IdentityPatch
 from podidentity.azure.errors import AuthorizationFailed, AzureError, ConflictError, HostNotFound, TokenError
 from podidentity.mic import messages
 from podidentity.mic.failures import judge, next_keys, succeeded
+from podidentity.mic.names import plain_is_free
 from podidentity.mic.plan import HostView, IdFacts, Item
 from podidentity.mic.record import Record
 from podidentity.mic.wanted import AssignmentKey
@@ -70,15 +69,25 @@ class HostMemory:
         self._groups: tuple[frozenset[str], ...] = ()
         self._blocks: dict[str, Pause] = {}
         self._deferred: dict[AssignmentKey, Pause] = {}
-        self._carried: set[str] = set()
         self._due: dict[str, tuple[str, float]] = {}
         self._candidates: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())
         self._first = self._last = -math.inf
 
-    def view(self, shelf: Shelf, now: float, wall: float, *, patching: bool, looking_since: float | None) -> HostView:
-        """The snapshot to plan from."""
+    def view(
+        self,
+        shelf: Shelf,
+        now: float,
+        wall: float,
+        *,
+        patching: bool,
+        looking_since: float | None,
+        taken: Callable[[str], bool],
+    ) -> HostView:
+        """The snapshot to plan from; ``taken``: whether some record has this name."""
         keys = [key for key in shelf.open if not self._is_paused(self._deferred.get(key), now)]
-        items = tuple(Item(key, shelf.wanted.get(key), shelf.records_for(key)) for key in keys)
+        items = tuple(
+            Item(key, shelf.wanted.get(key), shelf.records_for(key), plain_is_free(key, taken)) for key in keys
+        )
         due = self._due_records(items, now, wall)
         fresh = self.known is not None and now - self.looked_at < FRESH
         slow = looking_since is not None and now - looking_since >= PATIENCE
@@ -95,7 +104,6 @@ class HostMemory:
             blind=slow or (self._blind and now < self.not_before),
             blocked={key: pause.message for key, pause in self._blocks.items() if pause.until > now},
             due=frozenset(due),
-            orphans=frozenset(key for key in self._carried if key not in shelf.wanted_by_id),
             immutable=self._immutable,
         )
 
@@ -183,34 +191,14 @@ class HostMemory:
         """A record was written."""
         self._deferred.pop(key, None)
 
-    def carry(self, rec: Record) -> None:
-        """A record is let go before its successor is written: remember meanwhile that we attached its identity."""
-        if rec.resource and not rec.present_before and not rec.unlooked:
-            self._carried.add(rec.resource)
-
-    @property
-    def carries(self) -> bool:
-        """Whether something is remembered that no record says."""
-        return bool(self._carried)
-
     def forget(self, shelf: Shelf, now: float) -> None:
         """Drop what concerns identities and records that are no more."""
-        for key in [key for key in self._carried if self._settled_elsewhere(shelf, key, now)]:
-            self._carried.discard(key)
         for key in [k for k, p in self._blocks.items() if p.until <= now and k not in shelf.wanted_by_id]:
             del self._blocks[key]
         for name in [n for n in self._due if n not in shelf.records]:
             del self._due[name]
         for item in [k for k in self._deferred if k not in shelf.open]:
             del self._deferred[item]
-
-    def _settled_elsewhere(self, shelf: Shelf, key: str, now: float) -> bool:
-        """Whether a record says it again, or the host is clean."""
-        tally = shelf.tallies.get(key)
-        if tally is not None and tally.ours:
-            return key in shelf.wanted_by_id
-        fresh = self.known is not None and now - self.looked_at < FRESH
-        return self._gone or (fresh and self.known is not None and key not in self.known.user_assigned)
 
     def _wait(self, error: AzureError, host: HostId, now: float) -> None:
         delay = error.retry_after if error.retry_after is not None else HOST_BACKOFF.delay(self._failures, self._rng)
@@ -231,7 +219,7 @@ class HostMemory:
         return IdFacts(
             wanted=resource in shelf.wanted_by_id,
             live=tally.live > 0,
-            ours=tally.ours > 0 or resource in self._carried,
+            ours=tally.ours > 0,
             unlooked=tally.unlooked > 0,
             lingering=not tally.dying <= due,
         )

@@ -23,14 +23,19 @@ def suffixed_name(key: AssignmentKey, salt: str) -> str:
     return f"{plain_name(key)[: MAX_NAME - _DIGEST - 1].rstrip('.-')}-{digest}"
 
 
+def plain_is_free(key: AssignmentKey, taken: Callable[[str], bool]) -> bool:
+    """Whether a record may get the plain name: it is short enough and no other record has it."""
+    name = plain_name(key)
+    return len(name) <= MAX_NAME and not taken(name)
+
+
 def free_name(key: AssignmentKey, place: str, taken: Callable[[str], bool]) -> str:
-    """The name for a new record: plain when it is short enough and no other record has it.
+    """The name for a new record: plain when that is free.
 
     ``place`` (host and identity) makes the suffix of a pod that moved differ from the record it left behind.
     """
-    name = plain_name(key)
-    if len(name) <= MAX_NAME and not taken(name):
-        return name
+    if plain_is_free(key, taken):
+        return plain_name(key)
     attempt = 0
     while taken(name := suffixed_name(key, f"{place}\0{attempt}" if attempt else place)):
         attempt += 1

@@ -24,11 +24,11 @@ MAX_KEYS: Final = 150
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Write a new record. ``present`` is its present-before annotation; ``instead`` a dying one to release first."""
+    """Write a new record in this state. ``present`` is its present-before annotation."""
 
     want: Wanted
     present: str = ""
-    instead: Record | None = None
+    state: str = STATE_CREATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,12 @@ Write = Create | Rewrite | Delete | Release | Settle | Looked
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One assignment that is not settled."""
+    """One assignment that is not settled. ``plain_free``: the original's name for its record is to be had."""
 
     key: AssignmentKey
     wanted: Wanted | None
     records: tuple[Record, ...]
+    plain_free: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,7 @@ class HostView:
     ``known`` is the last answer about the host; ``fresh``: it may be acted upon; ``patching``: a PATCH is in flight,
     ``known`` is from before it. ``gone``: ARM has no such host. ``blind``: the host cannot be read at present.
     ``blocked``: identity -> why it is left alone for a while. ``due``: deleted records whose linger has passed.
-    ``orphans``: identities we attached that no record stands for any more. ``immutable``: folded client ids that are
-    never removed.
+    ``immutable``: folded client ids that are never removed.
     """
 
     host: HostId | None
@@ -117,7 +117,6 @@ class HostView:
     blind: bool = False
     blocked: Mapping[str, str] = field(default_factory=dict)
     due: frozenset[str] = frozenset()
-    orphans: frozenset[str] = frozenset()
     immutable: frozenset[str] = frozenset()
 
 
@@ -198,28 +197,23 @@ class _Planner:
         dying = [rec for rec in item.records if rec.dying]
         keeper = _keeper(live, want) if want is not None else None
         self.writes.extend(Delete(rec) for rec in live if rec is not keeper)
-        back = None
-        if want is not None and keeper is None:
-            back = next((rec for rec in dying if rec.held and same_place(rec, want)), None)
         for rec in dying:
-            if rec is not back:
-                self._dying(rec)
+            self._dying(rec)
         if want is None:
             if not item.records:
                 self.settled.append(item.key)
         elif keeper is None:
-            self._create(want, back)
-        elif self._keep(keeper, want) and len(item.records) == 1:
+            # With nothing on the host to answer for, the name is waited for; else the successor comes first.
+            if want.resource or not any(rec.held for rec in dying):
+                self._create(want)
+        elif self._keep(keeper, want) and len(item.records) == 1 and not self._rename(item, keeper, want):
             self.settled.append(item.key)
 
     def missing(self) -> None:
-        """Collect what records promise and the host lacks, and what no record stands for any more."""
+        """Collect what records promise and the host lacks."""
         view = self.view
-        orphans = view.orphans - set(view.blocked)
         if view.known is None or not view.fresh or view.patching:
-            self.look = self.look or bool(orphans)
             return
-        self.remove |= {key for key in orphans if key in view.known.user_assigned}
         absent = {
             key
             for key, facts in view.facts.items()
@@ -230,20 +224,33 @@ class _Planner:
     def _facts(self, resource: str) -> IdFacts:
         return self.view.facts.get(resource, IdFacts())
 
-    def _create(self, want: Wanted, instead: Record | None) -> None:
+    def _create(self, want: Wanted) -> None:
         view = self.view
         if not want.resource:
-            self.writes.append(Create(want, "", instead))
+            self.writes.append(Create(want, state=STATE_ASSIGNED))
         elif view.host is None:
             self.stuck.append(Stuck(want, messages.not_on_azure(want.node)))
         elif view.known is not None and (view.fresh or view.patching):
-            foreign = want.resource in view.known.user_assigned and not self._facts(want.resource).ours
-            self.writes.append(Create(want, YES if foreign else "", instead))
+            found = view.known.user_assigned.get(want.resource)
+            foreign = found is not None and not self._facts(want.resource).ours
+            usable = found is not None and fold(found.client_id) == want.client_id
+            state = STATE_ASSIGNED if usable else STATE_CREATED
+            self.writes.append(Create(want, YES if foreign else "", state))
         elif view.blind or view.gone:
             ours = self._facts(want.resource).ours
-            self.writes.append(Create(want, "" if ours else UNKNOWN, instead))
+            self.writes.append(Create(want, "" if ours else UNKNOWN))
         else:
             self.look = True
+
+    def _rename(self, item: Item, rec: Record, want: Wanted) -> bool:
+        """Go on with a record of the original's name, once that is free; whether there is something to do for it.
+
+        A pod that came back got a record of another name while its predecessor's still stood for the identity.
+        """
+        if rec.object.name == plain_name(item.key) or not item.plain_free or self.view.blind or self.view.gone:
+            return False
+        self._create(want)
+        return True
 
     def _keep(self, rec: Record, want: Wanted) -> bool:
         """Bring a record that stays to Assigned; whether it is there."""

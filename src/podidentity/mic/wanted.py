@@ -12,7 +12,6 @@ from podidentity.api.constants import (
     FINALIZER,
     NODE_LABEL,
     POD_UID_ANNOTATION,
-    STATE_CREATED,
     TYPE_USER_ASSIGNED,
 )
 from podidentity.api.core import Pod
@@ -111,8 +110,8 @@ def wanted(pod: Pod, identity: AzureIdentity, binding: AzureIdentityBinding, nam
     )
 
 
-def assigned_identity(want: Wanted, name: str, annotations: Mapping[str, str]) -> AzureAssignedIdentity:
-    """The object that records ``want`` under ``name``, in state Created."""
+def assigned_identity(want: Wanted, name: str, annotations: Mapping[str, str], *, state: str) -> AzureAssignedIdentity:
+    """The object that records ``want`` under ``name``."""
     return AzureAssignedIdentity(
         api_version=AZURE_ASSIGNED_IDENTITIES.api_version,
         kind=AZURE_ASSIGNED_IDENTITIES.kind,
@@ -124,7 +123,7 @@ def assigned_identity(want: Wanted, name: str, annotations: Mapping[str, str]) -
             finalizers=(FINALIZER,),
         ),
         spec=_spec(want),
-        status=AzureAssignedIdentityStatus(status=STATE_CREATED, available_replicas=1),
+        status=AzureAssignedIdentityStatus(status=state, available_replicas=1),
     )
 
 

@@ -90,13 +90,11 @@ class RecordWriter:
 
     async def _create(self, write: Create, host: HostId | None) -> bool:
         want = write.want
-        if write.instead is not None:
-            await self._release(write.instead, host)
         name = free_name(want.key, f"{host.key if host else want.node}\0{want.resource}", self._world.taken)
         annotations = {HOST_ANNOTATION: host.path} if host else {}
         if write.present:
             annotations[PRESENT_BEFORE_ANNOTATION] = write.present
-        obj = assigned_identity(want, name, annotations)
+        obj = assigned_identity(want, name, annotations, state=write.state)
         self._log.info("creating assigned id", id=obj.key, node=want.node)
         self._world.reserve(name, obj.key)
         start = self._clock.monotonic()
@@ -113,6 +111,8 @@ class RecordWriter:
         finally:
             self._world.release(name, obj.key)
         self._done("addition", start)
+        if write.state == STATE_ASSIGNED:
+            self.tell(want, "Normal", messages.APPLIED, messages.applied(want, name))
         return self._seen(created, None)
 
     async def _rewrite(self, write: Rewrite, host: HostId | None) -> bool:
