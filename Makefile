@@ -46,7 +46,7 @@ bench: $(DEV_ENV)/ok ## prints the benchmark tables
 
 faults: $(DEV_ENV)/ok ## the long fault tables
 	@sh tools/system-tools '$(DEV_ENV)'
-	@$(DEV_ENV)/bin/python -m pytest -m "e2e" --timeout 900 $(TEST_ARGS)
+	@PODIDENTITY_FAULTS=long $(DEV_ENV)/bin/python -m pytest -m faults $(TEST_ARGS)
 
 manifests: ## writes the variants of deploy/deployment-rbac.yaml anew, after a change of it
 	@$(PYTHON) tools/manifest_variants.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -122,6 +123,31 @@ async def test_frozen_between_headers_and_body(server: Server, method: str) -> N
         with pytest.raises((FenceClosedError, aiohttp.ClientError)):
             await session.request(method, server.url, data=b"x")
     assert server.seen == []
+
+
+async def test_a_write_nobody_waits_for_is_reset() -> None:
+    """A cancelled write leaves no connection that says goodbye: whoever kept the request for later forgets it."""
+    fence = Fence(Time().clock(), delivery=5)
+    fence.open_until(1000)
+    arrived, ended = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        try:
+            ended.set_result(await reader.read())
+        except ConnectionResetError as error:
+            ended.set_result(type(error))
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(hold, "127.0.0.1", 0) as listening:
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with aiohttp.ClientSession(request_class=fenced(fence)) as session:
+            task = asyncio.create_task(session.patch(url))
+            await arrived.wait()
+            task.cancel()
+            assert await asyncio.wait_for(ended, 5) is ConnectionResetError
 
 
 async def test_what_cannot_be_delivered_is_dropped_in_time(server: Server) -> None:
