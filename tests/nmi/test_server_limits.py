@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import resource
 import socket
+from dataclasses import replace
 
 from tests.nmi.conftest import Bench, Make, Start, read_reply, until
 
 from podidentity.nmi.connection import Limits
+from podidentity.nmi.descriptors import KEPT, room
 
 PATH = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.azure.net"
 REQUEST = f"GET {PATH} HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\n\r\n".encode()
@@ -165,7 +168,7 @@ async def test_too_many_pipelined_requests_end_the_connection(start: Start, make
 
 async def test_client_that_does_not_read_is_dropped(start: Start) -> None:
     """Answers nobody reads do not pile up: the connection is dropped after the write time."""
-    bench = await start(limits=QUICK)
+    bench = await start(limits=replace(QUICK, pipelined=100_000))
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.settimeout(0)
@@ -247,3 +250,67 @@ async def test_chunk_extensions_count_as_body(start: Start) -> None:
         assert (await read_reply(reader)).status == 413
     await until(lambda: bench.app.server.connections == 0)
     writer.close()
+
+
+async def test_requests_sent_in_one_piece_are_bounded(start: Start, make: type[Make]) -> None:
+    """A pod that sends a thousand requests at once is cut off after a few: the loop belongs to everybody."""
+    bench = await start()
+    entitle(bench, make)
+    assert (await bench.token()).status == 200
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(REQUEST * 1000)
+    statuses = []
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+        while True:
+            statuses.append((await read_reply(reader)).status)
+    assert statuses[:8] == [200] * 8
+    assert len(statuses) <= 9
+    writer.close()
+
+
+async def test_full_server_takes_from_who_has_most(start: Start, make: type[Make]) -> None:
+    """When all connections are taken a pod that has few gets one, and the greediest loses its oldest idle one."""
+    bench = await start(limits=Limits(connections=6))
+    entitle(bench, make, "127.1.0.2", "other")
+    greedy = [await bench.connect("127.1.0.1") for _ in range(5)]
+    modest = await bench.connect("127.1.0.3")
+    await until(lambda: bench.app.server.connections == 6)
+    assert (await bench.token("127.1.0.2")).status == 200
+    assert await greedy[0][0].read() == b""
+    await until(lambda: bench.app.server.connections == 5)
+    greedy.append(await bench.connect("127.1.0.1"))
+    assert (await bench.send(b"", "127.1.0.1")).status == 503
+    for _, writer in (*greedy, modest):
+        writer.close()
+    await until(lambda: bench.app.server.connections == 0)
+
+
+async def test_two_thousand_idle_connections_leave_the_rest_alone(start: Start, make: type[Make]) -> None:
+    """Idle connections of many pods are kept up to the bound, and somebody else is served beside them."""
+    bench = await start(limits=Limits(connections=2000))
+    entitle(bench, make, "127.9.0.1", "other")
+    idle = []
+    for number in range(2200):
+        sock = socket.socket()
+        sock.setblocking(False)  # noqa: FBT003 - socket's own signature
+        sock.bind((f"127.1.1.{1 + number % 20}", 0))
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", bench.port))
+        idle.append(sock)
+    await until(lambda: bench.app.server.connections >= 1990)
+    assert bench.app.server.connections <= 2010
+    assert (await bench.token("127.9.0.1")).status == 200
+    for sock in idle:
+        sock.close()
+    await until(lambda: bench.app.server.connections == 0)
+
+
+def test_open_files_bound_the_connections() -> None:
+    """No more connections are taken than there are files for, and the soft limit is raised first."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+        assert room(10) == 10
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
+        assert room(1 << 40) == before[1] - KEPT
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -22,12 +22,14 @@ from podidentity.kube.errors import KubeError
 from podidentity.kube.settings import load_settings
 from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_app, imds_client
 from podidentity.nmi.auditor import OF_NODE, OF_POD
+from podidentity.nmi.connection import Limits
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses, node_address
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.descriptors import room
 from podidentity.nmi.local import is_local
 from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
@@ -130,7 +132,8 @@ class _Running:
                 audit=self._audit(stack, clock),
                 reviews=Reviews(client, settings.host_token_audience, clock),
             )
-            app = build_app(settings, deps, addresses=[self.target], is_local=is_local)
+            limits = Limits(connections=room(Limits().connections))
+            app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper()

@@ -19,14 +19,15 @@ class Limits:
 
     ``header_time`` runs from a request's first byte (or the connection's start) to the end of its headers,
     ``body_time`` to the end of its body (``body_raw_bytes`` as sent, chunk headers and all), ``idle_time`` between
-    requests, ``write_time`` while a client does not read.
+    requests, ``write_time`` while a client does not read. At most ``pipelined`` requests are sent ahead: more of them
+    in one piece would keep everybody else waiting.
     """
 
     header_bytes: int = 16384
     headers: int = 64
     body_bytes: int = 4096
     body_raw_bytes: int = 32768
-    pipelined: int = 16
+    pipelined: int = 8
     header_time: float = 10.0
     body_time: float = 10.0
     idle_time: float = 75.0
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._started = 0.0
         self._closing = False
         self._paused_until = _NEVER
+        self._at_a_time = 0
         self.pin = Pin()
         self.peer = ""
         self.deadline = _NEVER
@@ -123,6 +125,7 @@ class Connection(asyncio.Protocol):
         """Feed the parser; its own errors are answered in JSON too."""
         if self._closing:
             return
+        self._at_a_time = 0
         if self._in_body:
             self._raw_body_bytes += len(data)
         else:
@@ -219,10 +222,13 @@ class Connection(asyncio.Protocol):
         self._clear()
         if self._closing:
             return
+        self._at_a_time += 1
         if version not in _VERSIONS:
             self._refuse(_MALFORMED)
         elif parser.should_upgrade():
             self._refuse(_UPGRADE)
+        elif self._at_a_time > self._limits.pipelined:
+            self._refuse(_PIPELINED)
         elif self._task is None and not self._queue and self._paused_until == _NEVER:
             self._begin(request)
         elif len(self._queue) < self._limits.pipelined:
@@ -292,6 +298,17 @@ class Connection(asyncio.Protocol):
             else:
                 self._closing = True
                 self._transport.close()
+
+    @property
+    def spare(self) -> bool:
+        """Whether it is open and nothing is being answered on it."""
+        return self._task is None and not self._closing
+
+    def give_way(self) -> None:
+        """End a connection for somebody who has none."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
 
     def stop(self, answer: Answer) -> None:
         """End the connection for a server that stops: a waiting request is told ``answer``."""

@@ -54,7 +54,7 @@ class Server:
         self.limits = limits or Limits()
         self._answerer = answerer
         self._observer = observer
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
         self._per_source: Counter[str] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._in_flight_total = 0
@@ -115,21 +115,34 @@ class Server:
     # -- what connections need (connection.Work) -----------------------------------------------------------------
 
     def opened(self, connection: Connection) -> Answer | None:
-        """Count the connection; one too many, of its source or of all, is refused."""
+        """Count the connection. One too many is refused; of all, unless a source that has more gives one up."""
         transport = connection.transport
         peer, link = ends_of(transport) if transport is not None else ("", None)
         connection.peer = peer
         connection.pin.link = link
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._per_source[peer] += 1
-        if len(self._connections) > self.limits.connections:
+        if self._per_source[peer] > self.limits.connections_per_source:
             return _FULL
-        return _FULL if self._per_source[peer] > self.limits.connections_per_source else None
+        if len(self._connections) <= self.limits.connections or self._make_room(peer):
+            return None
+        return _FULL
+
+    def _make_room(self, peer: str) -> bool:
+        """Close the oldest spare connection of the source that has the most; not for that source itself."""
+        greedy, most = self._per_source.most_common(1)[0]
+        if most <= self._per_source[peer]:
+            return False
+        for connection in self._connections:
+            if connection.peer == greedy and connection.spare:
+                connection.give_way()
+                return True
+        return False
 
     def closed(self, connection: Connection) -> None:
         """Count it out."""
         if connection in self._connections:
-            self._connections.discard(connection)
+            del self._connections[connection]
             _count_down(self._per_source, connection.peer)
 
     def at_once(self, request: Request) -> Answer | None:
