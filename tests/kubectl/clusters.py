@@ -6,13 +6,14 @@ import contextlib
 import shlex
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import yaml
 from tests.kubectl.normal import normal
@@ -24,6 +25,7 @@ from podidentity.lab.programs import Programs
 
 Manifest = str | dict[str, object] | list[dict[str, object]]
 START_SECONDS = 60
+LINE_SECONDS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,70 @@ class Cluster:
         environ = {**kubectl_environ(self.kubeconfig, self.cache), **(env or {})}
         done = run_kubectl(self.programs, self.kubeconfig, self.cache, *words, input=text, env=environ)
         return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str) -> Stream:
+        """A kubectl that goes on."""
+        return Stream(
+            subprocess.Popen(
+                [str(self.programs.require("kubectl")), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env=kubectl_environ(self.kubeconfig, self.cache),
+            )
+        )
+
+
+class Stream:
+    """A command that goes on: its lines as they come. A context manager that ends it."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._came = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.process.terminate()
+        self._reader.join()
+        self.process.wait()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._came:
+                    self.lines.append(line)
+                    self._came.notify()
+
+    def arrive(self, count: int) -> list[str]:
+        """Wait until ``count`` lines have come; what came."""
+        with self._came:
+            self._came.wait_for(lambda: len(self.lines) >= count, LINE_SECONDS)
+            return list(self.lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a command that goes on has printed at the real and at the embedded server."""
+
+    real: Stream
+    embedded: Stream
+
+    def arrive(self, count: int, what: str = "") -> None:
+        """Wait until both have printed ``count`` lines, and the same."""
+        real, embedded = self.real.arrive(count), self.embedded.arrive(count)
+        assert len(real) == count, (what, real)
+        assert normal("".join(real)) == normal("".join(embedded)), what
+
+    def codes(self) -> tuple[int, int]:
+        """Wait until both have ended by themselves; their exit codes."""
+        return self.real.process.wait(LINE_SECONDS), self.embedded.process.wait(LINE_SECONDS)
 
 
 def manifest(objects: dict[str, object] | list[dict[str, object]]) -> str:
@@ -166,6 +232,13 @@ class Pair:
             if complaint := step.complaint(*self.say(*words, stdin=step.stdin, env=env)):
                 found.append(f"$ kubectl {step.command}\n{complaint}")
         return found
+
+    @contextlib.contextmanager
+    def watching(self, namespace: str, *words: str) -> Iterator[Rows]:
+        """A command that goes on, typed at both in a namespace; it is ended with the context."""
+        with contextlib.ExitStack() as stack:
+            streams = [one.start(f"--namespace={namespace}", *words) for one in (self.real, self.embedded)]
+            yield Rows(*(stack.enter_context(stream) for stream in streams))
 
     @contextlib.contextmanager
     def namespace(self, name: str) -> Iterator[str]:

@@ -20,7 +20,10 @@ _RULES: Final = tuple(
         (r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [-+]\d{4}", "TIME"),
         (r"\beyJ[\w-]+\.[\w-]+\.[\w-]+", "JWT"),
         (r"X509SHA256=[0-9a-f]{64}", "X509SHA256=HASH"),
-        (r"(resourceVersion\"?:) ?\"?\d+\"?", r"\1 RV"),
+        (r"(resourceVersion\"?:|Resource Version:) *\"?\d+\"?", r"\1 RV"),
+        (r", application/apply-patch\+yaml", ""),  # the embedded server has no server-side apply
+        (r"^[EI]\d{4} .* reflector\.go.*\n", ""),  # whether kubectl's watch had begun when its patience ended is chance
+        (r"/tmp/kubectl-edit-\d+", "/tmp/EDIT"),
         (r"(?<![-\w./=])(\d+[smh])+(?![-\w./])", "AGE"),
         (r" {2,}(?=\S)", "  "),
         (r"[ \t]+$", ""),

@@ -59,7 +59,7 @@ def test_selectors(play: Play) -> None:
         Step("get pods --field-selector spec.foo=p2", code=1, says="field label not supported: spec.foo"),
         Step("get cm --field-selector data.a=p2", code=1, says="not a known field selector"),
         Step("get secrets --field-selector type=Opaque -o name"),
-        Step("get pods -A -l app=a -o wide", says="NAMESPACE"),
+        Step("get pods -A -l app=a -o wide --field-selector metadata.namespace=selectors", says="NAMESPACE"),
         Step("get pods -A --field-selector metadata.namespace=selectors -o name", says="p1"),
     )
 

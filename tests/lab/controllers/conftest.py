@@ -41,11 +41,12 @@ class Cluster:
         self.healthy = True
 
     async def node(self, name: str, *, ready: bool = True, labels: dict[str, str] | None = None, **spec: Any) -> None:
-        """Add a node that is ready."""
+        """Add a node whose kubelet has spoken: admission's taint of a new node is taken off."""
         metadata = {"name": name, "labels": {"kubernetes.io/os": "linux", **(labels or {})}}
         await self.api.post("/api/v1/nodes", {"metadata": metadata, "spec": spec})
         conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
         await self.api.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": conditions}})
+        await self.api.patch(f"/api/v1/nodes/{name}", {"spec": {"taints": spec.get("taints")}})
 
     async def items(self, path: str = PODS, **params: str) -> list[dict[str, Any]]:
         """Objects of a collection."""

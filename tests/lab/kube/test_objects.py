@@ -258,7 +258,7 @@ async def test_garbage_is_refused_not_crashed_on(api: Client) -> None:
 async def test_what_is_missing_names_the_real_server(api: Client) -> None:
     """Subresources that are not here are refused with the option that has them."""
     await api.post(PODS, pod("a"))
-    answer = await api.post(f"{PODS}/a/eviction", {})
+    answer = await api.post(f"{PODS}/a/attach", {})
     assert answer.status == 501
     assert "--api-server=real" in answer.message
 

@@ -15,7 +15,8 @@ from podidentity.lab.kube.store import Store
 _IMMORTAL: Final = frozenset(["default", "kube-system", "kube-public"])
 _PRIORITIES: Final = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _SERVICES: Final = ipaddress.ip_network("10.0.0.0/24")
-_PATIENCE: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_NOT_READY: Final = "node.kubernetes.io/not-ready"
+_PATIENCE: Final = (_NOT_READY, "node.kubernetes.io/unreachable")
 
 
 class Admission:
@@ -33,6 +34,8 @@ class Admission:
                 self._account(obj)
             _priority(obj)
             _tolerate(obj["spec"])
+        elif kind.resource == "nodes":
+            _taint(obj["spec"])
         elif kind.resource == "services":
             self._address(obj["spec"])
 
@@ -61,6 +64,13 @@ class Admission:
         """Refuse (403) to delete what a cluster cannot be without."""
         if kind.resource == "namespaces" and name in _IMMORTAL:
             raise forbidden("namespaces", "", name, "this namespace may not be deleted")
+
+
+def _taint(spec: Obj) -> None:
+    """Nothing is scheduled to a new node before somebody has seen it ready."""
+    taints = spec["taints"] = list(spec.get("taints") or ())
+    if not any(found.get("key") == _NOT_READY and found.get("effect") == "NoSchedule" for found in taints):
+        taints.append({"key": _NOT_READY, "effect": "NoSchedule"})
 
 
 def _priority(pod: Obj) -> None:

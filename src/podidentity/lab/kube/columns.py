@@ -111,10 +111,11 @@ def _node_status(obj: Obj, _now: float) -> str:
 
 
 def _roles(obj: Obj, _now: float) -> str:
-    prefix = "node-role.kubernetes.io/"
-    return (
-        ",".join(sorted(key[len(prefix) :] for key in meta(obj).get("labels") or {} if key.startswith(prefix))) or NONE
-    )
+    prefix, labels = "node-role.kubernetes.io/", meta(obj).get("labels") or {}
+    named = {key[len(prefix) :] for key in labels if key.startswith(prefix)}
+    if role := labels.get("kubernetes.io/role"):
+        named.add(role)
+    return ",".join(sorted(named)) or NONE
 
 
 def _length(*path: str) -> Cell:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from podidentity.lab.kube.errors import Cause, not_here
-from podidentity.lab.kube.kinds import Kind
+from podidentity.lab.kube.kinds import CUSTOM_VERBS, Kind
 from podidentity.lab.kube.objects import Obj, dig, meta, rfc3339
 
 FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 """Keeps a CRD until its objects are gone."""
 
+_SCOPES: Final = ("Cluster", "Namespaced")
+_PROTECTED: Final = (".k8s.io", ".kubernetes.io")
 _APPROVAL: Final = "api-approved.kubernetes.io"
 _NAMES: Final = ("plural", "singular", "kind", "listKind", "shortNames", "categories")
 _AGE: Final[Obj] = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
@@ -33,9 +35,13 @@ def faults(crd: Obj) -> Iterator[Cause]:
     """What makes the CRD invalid."""
     spec = crd.get("spec") or {}
     group, names = spec.get("group") or "", spec.get("names") or {}
-    for path, given in (("spec.group", group), ("spec.scope", spec.get("scope"))):
-        if not given:
-            yield _required(path)
+    if not group:
+        yield _required("spec.group")
+    if not (scope := spec.get("scope")):
+        yield _required("spec.scope")
+    elif scope not in _SCOPES:
+        text = f'Unsupported value: "{scope}": supported values: "Cluster", "Namespaced"'
+        yield Cause("FieldValueNotSupported", text, "spec.scope")
     for part in ("plural", "kind"):
         if not names.get(part):
             yield _required(f"spec.names.{part}")
@@ -43,7 +49,7 @@ def faults(crd: Obj) -> Iterator[Cause]:
     if name != wanted:
         text = f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group'
         yield Cause("FieldValueInvalid", text, "metadata.name")
-    if group.endswith((".k8s.io", ".kubernetes.io")) and not (meta(crd).get("annotations") or {}).get(_APPROVAL):
+    if group.endswith(_PROTECTED) and not (meta(crd).get("annotations") or {}).get(_APPROVAL):
         text = (
             f'Required value: protected groups must have approval annotation "{_APPROVAL}", '
             "see https://github.com/kubernetes/enhancements/pull/1111"
@@ -64,6 +70,8 @@ def _version_faults(spec: Obj) -> Iterator[Cause]:
     if sum(bool(version.get("storage")) for version in versions) != 1:
         text = "Invalid value: must have exactly one version marked as storage version"
         yield Cause("FieldValueInvalid", text, "spec.versions")
+        stored = "Invalid value: null: must have at least one stored version"
+        yield Cause("FieldValueInvalid", stored, "status.storedVersions")
     for number, version in enumerate(versions):
         schema = dig(version, "schema", "openAPIV3Schema")
         path = f"spec.versions[{number}].schema.openAPIV3Schema"
@@ -99,13 +107,36 @@ def established(crd: Obj, now: float) -> None:
     when = rfc3339(now)
     if not status.get("conditions"):
         status["conditions"] = [
+            *_approval(crd, when),
             _condition("NamesAccepted", "NoConflicts", "no conflicts found", when),
             _condition("Established", "InitialNamesAccepted", "the initial names have been accepted", when),
         ]
 
 
-def _condition(type_: str, reason: str, message: str, when: str) -> Obj:
-    return {"type": type_, "status": "True", "lastTransitionTime": when, "reason": reason, "message": message}
+def _approval(crd: Obj, when: str) -> Iterator[Obj]:
+    """What the API's reviewers said of a protected group: a URL, or that they were not asked."""
+    if not crd["spec"]["group"].endswith(_PROTECTED):
+        return
+    said = str((meta(crd).get("annotations") or {}).get(_APPROVAL))
+    name = "KubernetesAPIApprovalPolicyConformant"
+    if said.startswith("unapproved"):
+        yield _condition(name, "UnapprovedAnnotation", f'not approved: "{said}"', when, status="False")
+    else:
+        yield _condition(name, "ApprovedAnnotation", f"approved in {said}", when)
+
+
+def terminating(crd: Obj, now: float) -> None:
+    """Mark in place that a CRD is being deleted: its finalizer holds it until its objects are gone."""
+    metadata, conditions = crd["metadata"], crd.setdefault("status", {}).setdefault("conditions", [])
+    if FINALIZER not in (metadata.get("finalizers") or ()):
+        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), FINALIZER]
+    if not any(found.get("type") == "Terminating" for found in conditions):
+        message = "CustomResource deletion is pending"
+        conditions.append(_condition("Terminating", "InstanceDeletionPending", message, rfc3339(now)))
+
+
+def _condition(type_: str, reason: str, message: str, when: str, *, status: str = "True") -> Obj:
+    return {"type": type_, "status": status, "lastTransitionTime": when, "reason": reason, "message": message}
 
 
 def kinds(crd: Obj) -> tuple[Kind, ...]:
@@ -124,10 +155,12 @@ def kinds(crd: Obj) -> tuple[Kind, ...]:
             subresources=_subresources(version, names["kind"]),
             fields=_selectable(version),
             generation=True,
+            verbs=CUSTOM_VERBS,
             singular=names.get("singular") or "",
             list_kind=names.get("listKind") or "",
             schema=version["schema"]["openAPIV3Schema"],
             columns=tuple(version.get("additionalPrinterColumns") or (_AGE,)),
+            scale=dig(version, "subresources", "scale") or {},
             custom=True,
         )
         for version in spec["versions"]
@@ -136,7 +169,8 @@ def kinds(crd: Obj) -> tuple[Kind, ...]:
 
 
 def _subresources(version: Obj, kind: str) -> dict[str, str]:
-    return {"status": kind} if "status" in (version.get("subresources") or {}) else {}
+    declared = version.get("subresources") or {}
+    return {name: of for name, of in (("scale", "Scale"), ("status", kind)) if name in declared}
 
 
 def _selectable(version: Obj) -> dict[str, str]:

@@ -83,6 +83,13 @@ def _volume(volume: Obj) -> None:
             _fill(token, {"expirationSeconds": 3600})
 
 
+def node_status() -> Obj:
+    """``status`` of a node whose kubelet has said nothing yet."""
+    names = "machineID systemUUID bootID kernelVersion osImage containerRuntimeVersion kubeletVersion kubeProxyVersion"
+    info = dict.fromkeys((*names.split(), "operatingSystem", "architecture"), "")
+    return {"daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}, "nodeInfo": info}
+
+
 def qos_class(spec: Obj) -> str:
     """``status.qosClass`` of a pod."""
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]

@@ -1,10 +1,11 @@
-"""What this server serves, as discovery documents (pure)."""
+"""What this server serves, and without a verb what it has not, as discovery documents (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
+from podidentity.lab.kube.absent import listed
 from podidentity.lab.kube.kinds import Catalogue, Kind
 from podidentity.lab.kube.objects import Obj
 
@@ -27,9 +28,14 @@ _SUBVERBS: Final = {
     "log": ["get"],
     "exec": ["create", "get"],
     "binding": ["create"],
+    "eviction": ["create"],
     "token": ["create"],
 }
-_SUBGROUPS: Final = {"scale": ("autoscaling", "v1"), "token": ("authentication.k8s.io", "v1")}
+_SUBGROUPS: Final = {
+    "eviction": ("policy", "v1"),
+    "scale": ("autoscaling", "v1"),
+    "token": ("authentication.k8s.io", "v1"),
+}
 
 
 def wants_aggregated(accept: str) -> bool:
@@ -47,7 +53,7 @@ def _groups(kinds: Iterable[Kind]) -> dict[str, dict[str, list[Kind]]]:
 def aggregated(catalogue: Catalogue, *, core: bool) -> Obj:
     """``/api`` (``core``) or ``/apis``."""
     items = []
-    for group, versions in _groups(catalogue.all()).items():
+    for group, versions in _groups(listed(catalogue)).items():
         if (group == "") is not core:
             continue
         found = [
@@ -90,25 +96,25 @@ def versions() -> Obj:
 
 
 def _group(group: str, found: Iterable[str]) -> Obj:
-    listed = [{"groupVersion": f"{group}/{version}", "version": version} for version in found]
-    return {"name": group, "versions": listed, "preferredVersion": listed[0]}
+    versions = [{"groupVersion": f"{group}/{version}", "version": version} for version in found]
+    return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
 def group_list(catalogue: Catalogue) -> Obj:
     """``/apis``, the plain way."""
-    groups = [_group(group, found) for group, found in _groups(catalogue.all()).items() if group]
+    groups = [_group(group, found) for group, found in _groups(listed(catalogue)).items() if group]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
 def group(catalogue: Catalogue, name: str) -> Obj | None:
     """``/apis/GROUP``."""
-    found = _groups(catalogue.all()).get(name)
+    found = _groups(listed(catalogue)).get(name)
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, found)} if found and name else None
 
 
 def resource_list(catalogue: Catalogue, name: str, version: str) -> Obj | None:
     """``/api/v1`` or ``/apis/GROUP/VERSION``."""
-    kinds = _groups(catalogue.all()).get(name, {}).get(version)
+    kinds = _groups(listed(catalogue)).get(name, {}).get(version)
     if not kinds:
         return None
     resources = []

@@ -91,6 +91,19 @@ def check_current(where: Where, metadata: Obj, before: Obj) -> None:
         raise conflict(where.kind.plural, where.kind.group, before["name"])
 
 
+def check_finalizers(where: Where, metadata: Obj, before: Obj) -> None:
+    """422 when an object that is being deleted would be held by one more."""
+    if not before.get("deletionTimestamp"):
+        return
+    held = before.get("finalizers") or ()
+    new = sorted(name for name in metadata.get("finalizers") or () if name not in held)
+    if new:
+        listed = ", ".join(encode(name).decode() for name in new)
+        text = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
+        cause = Cause("FieldValueForbidden", f"{text} []string{{{listed}}}", "metadata.finalizers")
+        raise invalid(where.kind.kind, where.kind.group, where.name, [cause])
+
+
 def other_uid(where: Where, asked: object, found: object) -> StatusError:
     """409: the name belongs to another object by now."""
     why = f"Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"

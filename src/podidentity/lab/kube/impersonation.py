@@ -1,4 +1,4 @@
-"""Acting as somebody else: ``kubectl --as`` and ``--as-group``, for those who may impersonate (pure)."""
+"""Acting as somebody else: ``kubectl --as``, ``--as-group`` and ``--as-uid``, for those who may impersonate (pure)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from multidict import CIMultiDictProxy
 
-from podidentity.lab.kube.errors import bad_request
+from podidentity.lab.kube.errors import bad_request, not_here
 from podidentity.lab.kube.rbac import Attributes, Authorizer
 from podidentity.lab.kube.users import ANONYMOUS, AUTHENTICATED, User
 
@@ -25,14 +25,17 @@ def impersonated(user: User, headers: CIMultiDictProxy[str], authorizer: Authori
         if groups or _UID in headers or any(key.lower().startswith(_EXTRA) for key in headers):
             raise bad_request("requested groups, uid or extra without impersonating a user")
         return user
-    if _UID in headers or any(key.lower().startswith(_EXTRA) for key in headers):
-        raise bad_request("the embedded API server impersonates users and groups only, not uid or extra")
+    if any(key.lower().startswith(_EXTRA) for key in headers):
+        raise not_here("impersonation with extra fields")
     authorizer.demand(user, _asked(name))
     for group in groups:
         authorizer.demand(user, Attributes("impersonate", resource="groups", name=group))
+    uid = headers.get(_UID, "")
+    if uid:
+        authorizer.demand(user, Attributes("impersonate", "authentication.k8s.io", "uids", name=uid))
     if name == ANONYMOUS.name:
         return ANONYMOUS
-    return User(name, (*(groups or _groups_of(name)), AUTHENTICATED))
+    return User(name, tuple(dict.fromkeys((*(groups or _groups_of(name)), AUTHENTICATED))), uid)
 
 
 def _account(name: str) -> tuple[str, str] | None:

@@ -10,12 +10,20 @@ from typing import Final
 from podidentity.lab.kube.objects import Obj
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+CUSTOM_VERBS: Final = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+_SCALE: Final = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """A kind of object. ``subresources`` maps a name to its kind; ``fields`` maps field selectors to paths."""
+    """A kind of object.
+
+    ``subresources`` maps a name to its kind; ``fields`` maps field selectors to paths, or to ``PATH=VALUE`` where a
+    missing value selects as that one; ``scale`` says where a Scale's numbers are.
+    """
 
     group: str
     version: str
@@ -32,6 +40,7 @@ class Kind:
     list_kind: str = ""
     schema: Obj | None = None
     columns: tuple[Obj, ...] = ()
+    scale: Obj = field(default_factory=lambda: dict(_SCALE))
     custom: bool = False
 
     @property
@@ -137,7 +146,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         namespaced=False,
         short_names=("no",),
         subresources={_STATUS: "Node"},
-        fields=_fields("spec.unschedulable"),
+        fields={"spec.unschedulable": "spec.unschedulable=false"},
     ),
     _core(
         "pods",
@@ -146,6 +155,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
         categories=_ALL,
         subresources={
             "binding": "Binding",
+            "eviction": "Eviction",
             "exec": "PodExecOptions",
             "log": "Pod",
             _STATUS: "Pod",

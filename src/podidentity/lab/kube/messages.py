@@ -131,4 +131,5 @@ KINDS: Final[Mapping[str, Message]] = {
     "SelfSubjectRulesReview": {**_OBJECT, 2: Field("spec", texts("namespace"))},
     "SelfSubjectReview": {1: Field("metadata", _META), 2: _DROP},
     "DeleteOptions": _OPTIONS,
+    "Eviction": {1: Field("metadata", _META), 2: Field("deleteOptions", _OPTIONS)},
 }

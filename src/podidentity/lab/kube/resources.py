@@ -62,7 +62,7 @@ class Resources:
         return response
 
     async def _dispatch(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
-        if target.subresource in {"token", "log", "exec", "binding", "scale"}:
+        if target.subresource in {"token", "log", "exec", "binding", "eviction", "scale"}:
             return await self._subresource(request, kind, target)
         if target.verb not in kind.verbs:
             raise StatusError(405, "the server does not allow this method on the requested resource")
@@ -95,14 +95,11 @@ class Resources:
                 return await self._proxy.log(request, self._rest.get(where).obj(), request.query)
             case "exec", "get" | "create":
                 return await self._proxy.exec(request, self._rest.get(where).obj())
-            case "token", "create":
+            case "token" | "binding" | "eviction", "create":
                 body = read_object(await request.read(), request.content_type)
-                return _json(self._reviews.token_request(target.namespace, target.name, body), 201)
-            case "binding", "create":
-                body = read_object(await request.read(), request.content_type)
-                return _json(subresources.bind(self._rest, where, body, self._now()), 201)
+                return _json(self._made(request, where, target.subresource, body), 201)
             case "scale", "get":
-                return _json(subresources.scale_of(self._rest.get(where).obj()))
+                return _json(subresources.scale_of(kind, self._rest.get(where).obj()))
             case "scale", "update" | "patch":
                 body = read_patch(await request.read())
                 change = subresources.scale_change(target.verb, request.content_type, body)
@@ -110,6 +107,17 @@ class Resources:
                 return _json(subresources.rescale(self._rest, where, change, options))
             case _:
                 raise StatusError(405, "the server does not allow this method on the requested resource")
+
+    def _made(self, request: web.BaseRequest, where: Where, subresource: str, body: Obj) -> Obj:
+        """What creating a token, a binding or an eviction answers."""
+        match subresource:
+            case "token":
+                return self._reviews.token_request(where.namespace, where.name, body)
+            case "binding":
+                return subresources.bind(self._rest, where, body, self._now())
+            case _:
+                options = _delete_options(body.get("deleteOptions") or {}, request.query)
+                return subresources.evict(self._rest, where, options)
 
     def _write(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
         where = target.where(kind, target.subresource)
@@ -127,7 +135,7 @@ class Resources:
         return _json(_whole(kind, outcome), 201 if outcome.created else 200, outcome.warnings)
 
     def _delete(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
-        options = _delete_options(raw, request)
+        options = _delete_options(read_object(raw, request.content_type) if raw.strip() else {}, request.query)
         if target.verb == "deletecollection":
             page = reading.list_page(self._store, kind, target, request.query)
             for stored in page.items:
@@ -172,10 +180,9 @@ def _dry_run(kind: str, query: Mapping[str, str]) -> bool:
     return value == "All"
 
 
-def _delete_options(raw: bytes, request: web.BaseRequest) -> DeleteOptions:
-    """The options of a DELETE: those of its body, of its query where it has none."""
-    body: Obj = read_object(raw, request.content_type) if raw.strip() else {}
-    query, kind = request.query, "DeleteOptions"
+def _delete_options(body: Obj, query: Mapping[str, str]) -> DeleteOptions:
+    """The options of a DELETE or an eviction: those of its body, of the query where it has none."""
+    kind = "DeleteOptions"
     conditions: Any = body.get("preconditions") or {}
     dry_run = body.get("dryRun") or []
     if dry_run not in ([], ["All"]):

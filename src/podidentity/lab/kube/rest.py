@@ -20,13 +20,21 @@ from podidentity.lab.kube.errors import (
     not_here,
 )
 from podidentity.lab.kube.fields import check_fields
-from podidentity.lab.kube.identify import SERVER_META, check_current, identify, other_uid, other_version
+from podidentity.lab.kube.identify import (
+    SERVER_META,
+    check_current,
+    check_finalizers,
+    identify,
+    other_uid,
+    other_version,
+)
 from podidentity.lab.kube.kinds import Catalogue, Kind
 from podidentity.lab.kube.objects import Obj, copy, encode, go_text, json_name, meta, rfc3339
 from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
 from podidentity.lab.kube.store import Store, Stored
 
 CRDS: Final = "customresourcedefinitions.apiextensions.k8s.io"
+_BORN_WITH_STATUS: Final = frozenset(["nodes"])
 _TRIES: Final = 8
 
 
@@ -71,7 +79,7 @@ class Rest:
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._generate(where, str(metadata["generateName"]))
         warnings = check_fields(kind, obj, options.validation)
-        if kind.has_status:
+        if kind.has_status and kind.resource not in _BORN_WITH_STATUS:
             obj.pop("status", None)
         self._born(kind, metadata)
         strategy.prepare(kind.resource, obj, None, self._now())
@@ -145,6 +153,7 @@ class Rest:
     def _replace(self, where: Where, old: Obj, obj: Obj, options: WriteOptions, *, patch: str = "") -> Outcome:
         kind, before = where.kind, old["metadata"]
         check_current(where, obj["metadata"], before)
+        check_finalizers(where, obj["metadata"], before)
         warnings = check_fields(kind, obj, options.validation, patch=patch)
         obj = _part(where, old, obj)
         metadata = obj["metadata"]
@@ -193,6 +202,10 @@ class Rest:
             raise other_version(where, options.resource_version, metadata["resourceVersion"])
         self._admission.delete(kind, where.name)
         deletion.terminate(kind, obj, options, self._now())
+        if kind.resource == CRDS:
+            crds.terminating(obj, self._now())
+        if kind.resource == "pods" and not options.dry_run and deletion.finished(kind, obj):
+            self._put(kind, obj)  # a watcher sees a pod terminating before it sees it gone, however short its grace
         gone = self._save(kind, old, obj, WriteOptions(options.dry_run))
         return Outcome(obj, gone=gone)
 

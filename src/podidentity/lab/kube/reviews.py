@@ -43,7 +43,8 @@ class Reviews:
         if not isinstance(spec, dict):
             raise bad_request("spec is not an object")
         status = self._answers[kind.plural](spec, user)
-        metadata = {"creationTimestamp": None}
+        made = rfc3339(self._signer.now()) if kind.plural == "selfsubjectreviews" else None
+        metadata = {"creationTimestamp": made}
         return {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata, "spec": spec, "status": status}
 
     def _decide(self, spec: Obj, user: User) -> Obj:

@@ -103,9 +103,11 @@ class Store:
     def _stored(self, resource: str, key: Key, revision: int, body: bytes, obj: Obj) -> Stored:
         namespace, name = key
         fields = {"metadata.name": name, "metadata.namespace": namespace}
-        for field_name, path in self._fields_of(resource).items():
+        for field_name, text in self._fields_of(resource).items():
+            path, _, missing = text.partition("=")
             value = dig(obj, *path.split("."))
-            fields[field_name] = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            told = str(value).lower() if isinstance(value, bool) else str(value)
+            fields[field_name] = missing if value is None else told
         labels = meta(obj).get("labels") or {}
         return Stored(resource, namespace, name, revision, body, labels, fields)
 

@@ -85,6 +85,12 @@ def _count_template(obj: Obj, generation: int) -> None:
     obj["metadata"]["annotations"] = {**annotations, _TEMPLATE_GENERATION: str(generation)}
 
 
+def _node(obj: Obj, old: Obj | None, _now: float) -> None:
+    obj.setdefault("spec", {})
+    if old is None:
+        obj["status"] = {**defaults.node_status(), **(obj.get("status") or {})}
+
+
 def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
     obj.setdefault("type", "Opaque")
     for key, value in (obj.pop("stringData", None) or {}).items():
@@ -121,7 +127,6 @@ def _binding(obj: Obj, _old: Obj | None, _now: float) -> None:
 def _crd(obj: Obj, old: Obj | None, now: float) -> None:
     crds.complete(obj)
     if old is None:
-        obj["metadata"]["finalizers"] = [*(meta(obj).get("finalizers") or ()), crds.FINALIZER]
         obj["status"] = {}
     crds.refuse_beyond(obj)
     if not list(crds.faults(obj)):
@@ -225,6 +230,7 @@ def _valid_crd(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
 _RBAC: Final = "rbac.authorization.k8s.io"
 _PREPARE: Final[Mapping[str, Prepare]] = {
     "namespaces": _namespace,
+    "nodes": _node,
     "pods": _pod,
     "secrets": _secret,
     "services": _service,

@@ -1,4 +1,4 @@
-"""binding and scale: the subresources that are objects of their own."""
+"""binding, eviction and scale: the subresources that are objects of their own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from podidentity.lab.kube.errors import StatusError, bad_request, conflict
+from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, dig, rfc3339
 from podidentity.lab.kube.patch import json_patch, merge_patch
-from podidentity.lab.kube.requests import Where, WriteOptions
+from podidentity.lab.kube.requests import DeleteOptions, Where, WriteOptions
 from podidentity.lab.kube.rest import Rest
 
 
@@ -30,35 +31,51 @@ def bind(rest: Rest, where: Where, body: Obj, now: float) -> Obj:
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
-def scale_of(obj: Obj) -> Obj:
-    """The ``autoscaling/v1`` Scale of a workload."""
+def evict(rest: Rest, where: Where, options: DeleteOptions) -> Obj:
+    """Delete a pod; without PodDisruptionBudgets nothing may hold it."""
+    rest.delete(where, options)
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def scale_of(kind: Kind, obj: Obj) -> Obj:
+    """The ``autoscaling/v1`` Scale of a workload, or of a custom object that declares one."""
     metadata = {
         key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     }
-    labels = dig(obj, "spec", "selector", "matchLabels") or {}
+    labels = dig(obj, "spec", "selector", "matchLabels") if not kind.custom else None
+    selector = ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items()))
+    if path := kind.scale.get("labelSelectorPath"):
+        selector = dig(obj, *_parts(path)) or ""
+    status = {"replicas": dig(obj, *_parts(kind.scale["statusReplicasPath"])) or 0}
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": metadata,
-        "spec": {"replicas": dig(obj, "spec", "replicas") or 0},
-        "status": {
-            "replicas": dig(obj, "status", "replicas") or 0,
-            "selector": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
-        },
+        "spec": {"replicas": dig(obj, *_parts(kind.scale["specReplicasPath"])) or 0},
+        "status": {**status, "selector": selector} if selector else status,
     }
+
+
+def _parts(path: str) -> list[str]:
+    return path.strip(".").split(".")
 
 
 def rescale(rest: Rest, where: Where, change: Callable[[Obj], Any], options: WriteOptions) -> Obj:
     """Write ``spec.replicas`` through a Scale that ``change`` makes of the present one."""
     obj = rest.get(where).obj()
-    wanted = change(scale_of(obj))
+    wanted = change(scale_of(where.kind, obj))
     replicas = dig(wanted, "spec", "replicas")
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
         raise bad_request(f"spec.replicas of a Scale is a number from 0, not {replicas!r}")
-    obj["spec"]["replicas"] = replicas
+    *places, last = _parts(where.kind.scale["specReplicasPath"])
+    place = obj
+    for name in places:
+        place = place.setdefault(name, {})
+    place[last] = replicas
     if version := dig(wanted, "metadata", "resourceVersion"):
         obj["metadata"]["resourceVersion"] = version
-    return scale_of(rest.update(where, obj, options).obj)
+    obj |= {"apiVersion": where.kind.api_version, "kind": where.kind.kind}
+    return scale_of(where.kind, rest.update(where, obj, options).obj)
 
 
 def scale_change(verb: str, content_type: str, body: Any) -> Callable[[Obj], Any]:
