@@ -22,6 +22,9 @@ rules:
       - system:serviceaccount:default:aad-pod-id-mic-service-account
       - system:serviceaccount:default:aad-pod-id-nmi-service-account
       - system:serviceaccount:kube-system:aad-pod-id-nmi-service-account
+  - level: Metadata
+    resources: [{group: aadpodidentity.k8s.io}]
+    verbs: [create, update, patch, delete]
   - level: None
 """
 KINDS = (

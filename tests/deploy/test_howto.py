@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.deploy.conftest import Cluster
+from tests.deploy.conftest import DEPLOY, Cluster
 from tests.docs.test_commands import ROOT, commands, needs_cluster, pages
 from tests.real_server import kubectl_environ
 
@@ -26,6 +26,7 @@ def test_a_pages_commands_work_in_their_order(cluster: Cluster, page: Path) -> N
         ["bash", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
     )
     cluster.kubectl("delete", "namespace", "team", "--ignore-not-found", "--wait=false")
+    cluster.kubectl("delete", "-f", str(DEPLOY / "policy" / "policies.yaml"), "--ignore-not-found")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -149,7 +149,8 @@ def _used(audit: Path, before: int, namespace: str) -> set[tuple[str, str, str]]
         ref = entry.get("objectRef")
         if ref is None or ref["resource"] == "selfsubjectaccessreviews":
             continue
-        assert entry["user"]["username"].startswith(f"system:serviceaccount:{namespace}:")
+        if not entry["user"]["username"].startswith(f"system:serviceaccount:{namespace}:aad-pod-id"):
+            continue
         assert entry.get("responseStatus", {}).get("code", 200) not in {401, 403}, entry
         used.add((ref.get("apiGroup", ""), ref["resource"], entry["verb"]))
     return used

@@ -32,8 +32,10 @@ def documented() -> list[object]:
 
 
 def needs_cluster(page: Path) -> bool:
-    """Whether a page talks to a cluster that is there already."""
-    return any(command.startswith("kubectl ") for command in commands(page)) and page.parent.name == "howto"
+    """Whether a page talks to a cluster that is there already: it has kubectl commands and starts no lab."""
+    typed = commands(page)
+    lab = any("podidentity lab" in command or command.startswith("make demo") for command in typed)
+    return not lab and any(command.startswith("kubectl ") for command in typed)
 
 
 def test_readme_opens_with_the_two_commands() -> None:
