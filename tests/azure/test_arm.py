@@ -29,7 +29,7 @@ from podidentity.azure.errors import (
 
 RUNNING = {"properties": {"provisioningState": "Updating"}}
 DONE = {"id": "/subscriptions/sub-1/vm0", "properties": {"provisioningState": "Succeeded"}}
-IDENTITY = "/subscriptions/sub-1/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/uai1"
+IDENTITY = "/subscriptions/sub-1/resourceGroups/ids.a(1)/providers/Microsoft.ManagedIdentity/userAssignedIdentities/uai1"
 ADD = IdentityPatch("UserAssigned", add=frozenset({IDENTITY.lower()}))
 
 
@@ -38,7 +38,7 @@ def error(code: str, message: str = "no") -> dict[str, object]:
     return {"error": {"code": code, "message": message}}
 
 
-async def test_get(arm: Arm) -> None:
+async def test_m11_get(arm: Arm) -> None:
     """A GET goes to the contract's address with token and user agent, and gives identities by folded id."""
     arm.fake.add(
         answer(
@@ -212,8 +212,8 @@ async def test_errors_are_not_repeated(arm: Arm, status: int, body: object, kind
     assert "\n" not in str(caught.value)
 
 
-async def test_linked_authorization(arm: Arm) -> None:
-    """LinkedAuthorizationFailed names the identities, folded."""
+async def test_m34_linked_authorization(arm: Arm) -> None:
+    """LinkedAuthorizationFailed names every identity, folded, whatever the resource groups are called."""
     message = (
         "The client 'x' with object id 'y' has permission to perform action 'Microsoft.Compute/virtualMachines/write' "
         "on scope '/subscriptions/s/resourceGroups/r'; however, it does not have permission to perform action "

@@ -149,7 +149,7 @@ def write(path: Path, **changes: object) -> None:
     os.replace(fresh, path)  # noqa: PTH105 - the atomic replacement is the point
 
 
-async def test_source_follows_the_file(tmp_path: Path) -> None:
+async def test_m38_source_follows_the_file(tmp_path: Path) -> None:
     """A replaced and a rewritten file are both seen by the watch, and told once each."""
     path = tmp_path / "azure.json"
     write(path)
@@ -166,7 +166,7 @@ async def test_source_follows_the_file(tmp_path: Path) -> None:
     assert source.current().tenant_id == "t-3"
 
 
-def test_failed_reload_keeps_the_old(tmp_path: Path) -> None:
+def test_m37_failed_reload_keeps_the_old(tmp_path: Path) -> None:
     """A broken or vanished file leaves the configuration as it was, is logged once, and is taken once it is right."""
     stream = io.StringIO()
     configure_logging(log_format="text", verbosity=0, stream=stream)

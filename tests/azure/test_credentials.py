@@ -216,7 +216,7 @@ async def test_cancelled_caller_does_not_block_others() -> None:
     assert (await cached.token("a")).token.reveal() == "tok2"
 
 
-async def test_authority_of_the_cloud() -> None:
+async def test_m39_authority_of_the_cloud() -> None:
     """The secret of another cloud's principal goes to that cloud's authority."""
     async with fake_server() as authority:
         authority.default = answer(200, {"access_token": "tok", "expires_in": 3600, "token_type": "Bearer"})

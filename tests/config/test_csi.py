@@ -55,7 +55,7 @@ def test_every_flag_of_the_original_is_accepted() -> None:
         (["--metrics-backend=x"], '--metrics-backend: "x" is none of Prometheus, prometheus'),
     ],
 )
-def test_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
+def test_m42_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
     """Each fault is refused at once, with what was found and what to write."""
     with pytest.raises(UsageError) as error:
         csi_settings(argv, {})

@@ -115,7 +115,7 @@ def test_a_forgotten_equals_sign_is_noticed() -> None:
         (["--forceNamespace"], "unknown flag --forceNamespace; did you mean --forceNamespaced?"),
     ],
 )
-def test_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
+def test_m42_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
     """Each value the original hung, panicked or failed late on is refused at once, with a reason."""
     with pytest.raises(UsageError) as error:
         settings(*argv)
@@ -129,7 +129,7 @@ def test_the_namespace_is_mandatory() -> None:
             settings(environ=environ)
 
 
-def test_version_and_help_need_no_environment() -> None:
+def test_m41_version_and_help_need_no_environment() -> None:
     """Asking for version or help works anywhere; a bad flag beside them is still said."""
     with pytest.raises(VersionRequested):
         settings("--version", environ={})

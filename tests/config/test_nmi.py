@@ -102,7 +102,7 @@ def test_every_flag_of_the_original_is_accepted() -> None:
         ),
     ],
 )
-def test_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
+def test_m42_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
     """Each fault is refused at once, with what was found and what to write."""
     with pytest.raises(UsageError) as error:
         nmi_settings(argv, {})

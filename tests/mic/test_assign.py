@@ -81,7 +81,7 @@ async def test_pod_comes_back_while_lingering(bench: Bench) -> None:
     assert bench.on("vmss") == set()
 
 
-async def test_forty_pods_five_identities(bench: Bench) -> None:
+async def test_m17_forty_pods_five_identities(bench: Bench) -> None:
     """Protects coalescing: forty pods at once cost one PATCH."""
     bench.node("n1", "vmss")
     bench.node("n2", "vmss")
@@ -94,7 +94,7 @@ async def test_forty_pods_five_identities(bench: Bench) -> None:
     assert bench.kube.calls == {"create": 40, "patch": 40}
 
 
-async def test_shared_identity(bench: Bench) -> None:
+async def test_m1_shared_identity(bench: Bench) -> None:
     """Protects the second pod of an identity: the first one's end PATCHes nothing away."""
     bench.node("n1", "vmss")
     bench.identity("id1")
@@ -166,7 +166,7 @@ async def test_malformed_identity_is_reported_and_others_go_on(bench: Bench) -> 
     assert [e for e in bench.told.events if e[:3] == ("AzureIdentity", "bad", "identity malformed")]
 
 
-async def test_removed_by_hand(bench: Bench) -> None:
+async def test_m14_removed_by_hand(bench: Bench) -> None:
     """Protects against drift: what somebody takes off is put back within the reconcile interval."""
     bench.node("n1", "vmss")
     bench.identity("id1")

@@ -205,7 +205,7 @@ async def _mic(site: Site, holder: str = "one") -> AsyncIterator[tuple[App, Metr
             assert not ended, ended
 
 
-async def test_from_pod_to_scale_set_and_back(site: Site) -> None:
+async def test_m27_from_pod_to_scale_set_and_back(site: Site) -> None:
     """Protects the whole controller: attach, Events, metrics, refusal of one identity, clean removal, system kept."""
     async with _mic(site) as (app, metrics):
         await _pod(site, "p", "app1")
@@ -233,21 +233,38 @@ async def test_from_pod_to_scale_set_and_back(site: Site) -> None:
     assert applied[0] == ("binding applied", "Binding app1-binding applied on node n1 for pod p-default-app1")
 
 
+async def test_m46_only_labelled_pods_are_watched(site: Site) -> None:
+    """Protects memory: what the cluster's other pods are costs nothing, and a label that comes later is seen."""
+    path = "/api/v1/namespaces/default/pods"
+    other = {"metadata": {"name": "other"}, "spec": {"nodeName": "n1", "containers": [{"name": "c", "image": "i"}]}}
+    await site.put(path, other)
+    await _pod(site, "p", "app1")
+    async with _mic(site) as (app, _):
+        await site.until(lambda states: states == {"p-default-app1": "Assigned"})
+        assert app._controller._world.matcher.counts()[0] == 1
+        label = {"metadata": {"labels": {"aadpodidbinding": "app1"}}}
+        await site.client.raw("PATCH", f"{path}/other", body=label, content_type="application/merge-patch+json")
+        await site.until(lambda states: "other-default-app1" in states)
+        assert app._controller._world.matcher.counts()[0] == 2
+
+
 async def _events(site: Site, kind: str, name: str) -> list[tuple[str, str]]:
     found = (await site.client.list(EVENTS)).items
     about = [e for e in found if (e.involved_object.kind, e.involved_object.name) == (kind, name)]
     return [(event.reason, event.message) for event in about]
 
 
-async def test_leader_change(site: Site) -> None:
+async def test_m43_leader_change(site: Site) -> None:
     """Protects assignments over a change of the leader: the second goes on where the first was cancelled."""
     site.azure.admin.set_faults(arm_delay_vmss=3.0)
-    async with _mic(site, "one"):
+    async with _mic(site, "one") as (_, metrics):
+        assert b"aadpodidentity_mic_new_leader_election_count 1.0" not in metrics.render()
         await _pod(site, "p", "app1")
         await site.until(lambda states: states == {"p-default-app1": "Created"})
         await asyncio.sleep(1)
-    async with _mic(site, "two"):
+    async with _mic(site, "two") as (_, metrics):
         await site.until(lambda states: states == {"p-default-app1": "Assigned"}, 30)
+        assert b"aadpodidentity_mic_new_leader_election_count 1.0" in metrics.render()
         lease = await site.client.get(LEASES, "aad-pod-identity-mic", "default")
         assert lease.spec.holder_identity == "two"
     assert site.attached() == {"kubelet", "app1"}

@@ -99,7 +99,7 @@ async def test_terminating_record_with_another_finalizer(bench: Bench) -> None:
     assert len(bench.arm.patches) == 1
 
 
-async def test_foreign_node(bench: Bench) -> None:
+async def test_m12_foreign_node(bench: Bench) -> None:
     """Protects clusters with nodes that are not on Azure."""
     bench.put(Node(metadata=ObjectMeta(name="k"), spec=NodeSpec(provider_id="kind://x")))
     bench.identity("id1")
@@ -176,7 +176,7 @@ async def test_unripe_answer(bench: Bench) -> None:
     await bench.until(lambda: bench.assigned("p-default-id1"), 15)
 
 
-async def test_blind_removal_waits(bench: Bench) -> None:
+async def test_m8_blind_removal_waits(bench: Bench) -> None:
     """Protects the finalizer while the host cannot be read: nothing is let go before it is clean."""
     bench.node("n1", "vmss")
     bench.identity("id1")
@@ -191,7 +191,7 @@ async def test_blind_removal_waits(bench: Bench) -> None:
     assert bench.on("vmss") == set()
 
 
-async def test_refused_removal_is_tried_again(bench: Bench) -> None:
+async def test_m8_refused_removal_is_tried_again(bench: Bench) -> None:
     """Protects against a removal ARM refuses: the record stays until it works."""
     bench.node("n1", "vmss")
     bench.identity("id1")
@@ -216,7 +216,7 @@ async def test_full_pass(bench: Bench) -> None:
     assert bench.kube.calls == calls
 
 
-def test_long_node_names_have_a_label() -> None:
+def test_m21_long_node_names_have_a_label() -> None:
     """Protects creation on nodes whose names exceed a label's 63 characters: prefix and hash, always the same."""
     name = "a" * 62 + ".example"
     label = node_label(name)
@@ -275,7 +275,7 @@ class Maps:
         ({}, Conflict(409, "Conflict", ""), None),
     ],
 )
-async def test_upgrade_record(
+async def test_m49_upgrade_record(
     data: dict[str, str] | None, error: Exception | None, written: dict[str, str] | None
 ) -> None:
     """Protects a way back to the original: its record is kept, never overwritten, and its absence is survived."""

@@ -85,7 +85,7 @@ async def test_throttled(bench: Bench) -> None:
     assert bench.arm.gets["vmss"] <= 4
 
 
-async def test_conflicts_are_read_again(bench: Bench) -> None:
+async def test_m35_conflicts_are_read_again(bench: Bench) -> None:
     """Protects against concurrent writers: a 409 re-reads and tries again."""
     failures = [ConflictError(409, "Conflict", "concurrent") for _ in range(5)]
     bench.arm.fault = lambda _h, _p: failures.pop() if failures else None
@@ -122,7 +122,7 @@ async def test_foreign_identity_is_recognised_after_blindness(bench: Bench) -> N
     assert bench.on("vmss") == {"id1"}
 
 
-async def test_hanging_host_holds_up_nobody_else(bench: Bench) -> None:
+async def test_m16_hanging_host_holds_up_nobody_else(bench: Bench) -> None:
     """Protects the other hosts: a PATCH that never ends stalls its own host only."""
     bench.node("n1", "slow")
     bench.node("n2", "quick")
@@ -148,7 +148,7 @@ async def test_host_gone(bench: Bench) -> None:
     await bench.until(lambda: bench.states() == {}, 200)
 
 
-async def test_last_node_of_a_scale_set_goes(bench: Bench) -> None:
+async def test_m9_last_node_of_a_scale_set_goes(bench: Bench) -> None:
     """Protects a scale set scaled to zero from keeping the identity for ever, also over a restart."""
     bench.node("n1", "vmss")
     bench.identity("id1")
@@ -194,7 +194,7 @@ async def test_pod_gone_while_the_controller_was_down(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "Created", "Assigned", "Unassigned"])
-async def test_taking_over_from_the_original(bench: Bench, state: str) -> None:
+async def test_m22_m24_taking_over_from_the_original(bench: Bench, state: str) -> None:
     """Protects an upgrade: the original's objects are adopted in any state, without a needless PATCH."""
     bench.node("n1", "vmss")
     identity = bench.identity("id1")
@@ -217,7 +217,7 @@ async def test_taking_over_from_the_original(bench: Bench, state: str) -> None:
     assert bench.on("vmss") == set()
 
 
-async def test_kubernetes_errors_are_retried(bench: Bench) -> None:
+async def test_m18_kubernetes_errors_are_retried(bench: Bench) -> None:
     """Protects every write against a failing API, and its Event against silence."""
     bench.node("n1", "vmss")
     bench.identity("id1")
@@ -273,7 +273,7 @@ async def test_a_patch_that_was_held_back_is_no_failure(bench: Bench) -> None:
     assert not [event for event in bench.told.events if event[2] != "binding applied"]
 
 
-async def test_own_writes_are_seen_without_a_watch(bench: Bench) -> None:
+async def test_m26_own_writes_are_seen_without_a_watch(bench: Bench) -> None:
     """Protects against a dead watch: what we wrote is known from the answers."""
     bench.kube.watching = False
     _crowd(bench, 3)
@@ -294,7 +294,7 @@ async def test_late_watch_events_change_nothing(bench: Bench) -> None:
     assert bench.kube.calls == {"create": 1, "patch": 1}
 
 
-async def test_more_than_150_identities(bench: Bench) -> None:
+async def test_m32_more_than_150_identities(bench: Bench) -> None:
     """Protects ARM's limit of 150 keys in one request."""
     bench.arm.patch_seconds = 1.0
     _crowd(bench, 170)

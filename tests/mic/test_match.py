@@ -124,7 +124,7 @@ def _pod(number: int, label: str, phase: str = "Running", version: str = "1") ->
     return Pod(metadata=meta, spec=PodSpec(node_name="n"), status=PodStatus(phase=phase))
 
 
-def test_an_event_visits_what_it_touches() -> None:
+def test_m17_an_event_visits_what_it_touches() -> None:
     """Protects the controller's cost per event from growing with the cluster."""
     visits = []
     for size in (100, 2000):
@@ -137,7 +137,7 @@ def test_an_event_visits_what_it_touches() -> None:
     assert visits[0] == visits[1] <= 10
 
 
-def test_a_label_on_a_binding_disturbs_nobody() -> None:
+def test_m19_a_label_on_a_binding_disturbs_nobody() -> None:
     """Protects running pods from edits that change nothing about them."""
     matcher = _cluster(10, 1)
     spec = AzureIdentityBindingSpec(azure_identity="s0", selector="s0")
@@ -148,7 +148,7 @@ def test_a_label_on_a_binding_disturbs_nobody() -> None:
     assert not delta.removed
 
 
-def test_same_name_in_two_namespaces() -> None:
+def test_m1_same_name_in_two_namespaces() -> None:
     """Protects the documented order: the first namespace wins, the other is reported once."""
     matcher = Matcher()
     for namespace in ("b", "a"):

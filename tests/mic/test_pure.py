@@ -33,7 +33,7 @@ PARTS = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,60}[a-z0-9])?", fullmatch=True)
 KEYS = st.frozensets(st.integers(0, 400).map(lambda n: f"id{n:03}"), max_size=200)
 
 
-def test_ambiguous_names() -> None:
+def test_m21_ambiguous_names() -> None:
     """Protects two pods whose names run together: the second gets a suffix, the first keeps the original's name."""
     one, two = AssignmentKey("c", "a-b", "i"), AssignmentKey("b-c", "a", "i")
     assert plain_name(one) == plain_name(two) == "a-b-c-i"
@@ -47,7 +47,7 @@ def test_ambiguous_names() -> None:
 
 
 @given(st.lists(PARTS, min_size=3, max_size=3), st.integers(1, 8))
-def test_names_are_valid(parts: list[str], times: int) -> None:
+def test_m21_names_are_valid(parts: list[str], times: int) -> None:
     """Protects creation from names the API refuses, however long the parts are."""
     pod, namespace, identity = parts
     key = AssignmentKey(namespace, "x".join([pod] * times), identity)
@@ -71,7 +71,7 @@ def _node(name: str, provider: str) -> Node:
     return Node(metadata=ObjectMeta(name=name), spec=NodeSpec(provider_id=provider))
 
 
-def test_hosts() -> None:
+def test_m10_casing_and_groups_of_hosts() -> None:
     """Protects the grouping: casing does not matter, groups do, foreign nodes are named once."""
     arm = "azure:///subscriptions/S/resourceGroups/{}/providers/Microsoft.Compute/virtualMachineScaleSets/v/virtualMachines/{}"
     hosts = HostMap()
@@ -162,7 +162,7 @@ def test_busy_identity_service_blames_nobody() -> None:
 
 
 @given(st.text(min_size=1, max_size=20), st.floats(0, 1e7), st.floats(1, 3600))
-def test_reconcile_interval(host: str, since: float, interval: float) -> None:
+def test_m15_reconcile_interval(host: str, since: float, interval: float) -> None:
     """Protects the promise that drift is found within the interval, and the spread over it."""
     at = next_look(host, since, interval)
     assert since < at <= since + interval * (1 + 1e-9) + 1e-6

@@ -13,7 +13,7 @@ CASINGS = st.sampled_from([str, str.upper, str.lower, str.swapcase])
 
 
 @given(WORDS, WORDS, WORDS, CASINGS)
-def test_identity_id_round_trip(sub: str, group: str, name: str, case: object) -> None:
+def test_m33_identity_id_round_trip(sub: str, group: str, name: str, case: object) -> None:
     """Protects the equality of two spellings of one identity."""
     text = (
         f"/subscriptions/{sub}/resourcegroups/{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
@@ -28,7 +28,7 @@ def test_identity_id_round_trip(sub: str, group: str, name: str, case: object) -
 
 
 @given(st.text(max_size=6), st.text(max_size=6))
-def test_identity_id_is_anchored(before: str, after: str) -> None:
+def test_m48_identity_id_is_anchored(before: str, after: str) -> None:
     """Protects ARM bodies from ids with junk around them."""
     text = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/n"
     parsed = parse_identity_id(before + text + after)
@@ -72,7 +72,7 @@ def test_scale_set_provider_id(sub: str, group: str, name: str, instance: int, c
     assert parse_host_id(parsed.host.path) == parsed.host
 
 
-def test_same_name_in_two_groups_is_two_hosts() -> None:
+def test_m10_same_name_in_two_groups_is_two_hosts() -> None:
     """Protects scale sets of one name in two resource groups from each other's work."""
     template = "azure:///subscriptions/s/resourceGroups/{}/providers/Microsoft.Compute/virtualMachines/vm"
     one, two = (parse_provider_id(template.format(group)) for group in ("g1", "g2"))
@@ -96,7 +96,7 @@ def test_same_name_in_two_groups_is_two_hosts() -> None:
         "azure:///subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/vm",
     ],
 )
-def test_not_an_azure_node(text: str) -> None:
+def test_m48_not_an_azure_node(text: str) -> None:
     """Protects foreign nodes from being taken for a machine of that name."""
     assert parse_provider_id(text) is None
 

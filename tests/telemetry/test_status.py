@@ -57,7 +57,7 @@ async def test_status_is_one_json_object() -> None:
         assert (await fetch(server.port, "/status"))[0] == 404
 
 
-async def test_d24_health_is_silent_when_the_loop_hangs() -> None:
+async def test_d24_m40_m45_health_is_silent_when_the_loop_hangs() -> None:
     """Nobody but the loop that does the work answers for it; profiling is on no port at all."""
     request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with StatusServer(port=0, probe=State().probe, metrics=None, host="127.0.0.1") as server:

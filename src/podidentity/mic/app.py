@@ -168,6 +168,11 @@ class App:
                 return
 
 
+def never_removed(settings: MicSettings, own_client_id: str) -> frozenset[str]:
+    """The folded client ids of identities that stay on every host: the flag's and the cluster's own."""
+    return frozenset(fold(client_id) for client_id in (*settings.immutable_user_msis, own_client_id) if client_id)
+
+
 def build_app(
     settings: MicSettings,
     clients: Clients,
@@ -218,13 +223,12 @@ def build_app(
 
 
 def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSettings:
-    immutable = {fold(client_id) for client_id in settings.immutable_user_msis} | {fold(own_client_id)}
     return AssignSettings(
         batch=settings.create_delete_batch,
         linger=settings.identity_removal_linger,
         reconcile_interval=settings.identity_assignment_reconcile_interval,
         retry_interval=settings.update_user_msi_retry_interval,
-        immutable=frozenset(immutable - {""}),
+        immutable=never_removed(settings, own_client_id),
     )
 
 

@@ -55,7 +55,7 @@ async def test_renewal_keeps_acquire_time_and_period(api: MemoryApi, candidate: 
     await one.stop()
 
 
-async def test_clean_hand_over(api: MemoryApi, candidate: MakeCandidate) -> None:
+async def test_m44_clean_hand_over(api: MemoryApi, candidate: MakeCandidate) -> None:
     """A cancelled leader ends its work, releases both records, and the standby leads within seconds."""
     one = candidate("one").start()
     await one.started.wait()
