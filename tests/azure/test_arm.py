@@ -29,7 +29,7 @@ from podidentity.azure.errors import (
 
 RUNNING = {"properties": {"provisioningState": "Updating"}}
 DONE = {"id": "/subscriptions/sub-1/vm0", "properties": {"provisioningState": "Succeeded"}}
-IDENTITY = "/subscriptions/sub-1/resourceGroups/ids.a(1)/providers/Microsoft.ManagedIdentity/userAssignedIdentities/uai1"
+IDENTITY = "/subscriptions/sub-1/resourceGroups/i.a(1)/providers/Microsoft.ManagedIdentity/userAssignedIdentities/uai1"
 ADD = IdentityPatch("UserAssigned", add=frozenset({IDENTITY.lower()}))
 
 
