@@ -77,7 +77,9 @@ def test_every_flag_of_the_original_is_accepted() -> None:
         "10.0.0.4",
         2,
     )
-    assert found.notices == tuple(f"--{name} has no effect" for name in ("vmodule", "enableProfile", "host-ip"))
+    assert found.notices == tuple(
+        f"--{name} has no effect" for name in ("vmodule", "enableProfile", "host-ip", "enable-conntrack-deletion")
+    )
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ class Net:
 
     def forget(self) -> int:
         """Delete the node's conntrack entries of the metadata service; returns how many."""
-        code = f"from podidentity.nmi.datapath.conntrack import forget; print(forget('{IMDS}', 80))"
+        code = f"from podidentity.nmi.datapath.conntrack import delete_entries; print(delete_entries('{IMDS}', 80))"
         command = ["ip", "netns", "exec", self.node, sys.executable, "-c", code]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

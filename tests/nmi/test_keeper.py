@@ -10,6 +10,8 @@ import pytest
 from podidentity.config.errors import ConfigError
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, listen_addresses, node_address, usable
+from podidentity.nmi.datapath.bridged import bridged_uplink
+from podidentity.nmi.datapath.conntrack import ConntrackFailed
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath, guard, nat64, redirect
@@ -74,9 +76,79 @@ async def test_keeper_repairs_within_an_interval_and_says_when_it_cannot() -> No
     nft.broken["redirect"] = 1
     await asyncio.sleep(60)
     assert "redirect is broken" in keeper.trouble
-    await asyncio.sleep(60)
+    await asyncio.sleep(5)
     assert (REDIRECT in nft.tables, keeper.trouble) == (True, "")
     running.cancel()
+
+
+class FakeChanges:
+    """Tells of a change when a test says so."""
+
+    def __init__(self) -> None:
+        self.news = asyncio.Event()
+        self.forgotten = 0
+
+    async def wait(self) -> None:
+        """Wait for the test."""
+        await self.news.wait()
+        self.news.clear()
+
+    def forget(self) -> None:
+        """Count it."""
+        self.forgotten += 1
+
+
+@pytest.mark.looptime
+async def test_d22_change_is_repaired_when_it_is_heard_of_and_old_connections_forgotten() -> None:
+    """Nobody waits for the interval; after each change, and at the start, tracked connections are deleted."""
+    nft, changes, calls = FakeNft(), FakeChanges(), []
+
+    async def forget() -> int:
+        calls.append(asyncio.get_running_loop().time())
+        if len(calls) > 1:
+            raise ConntrackFailed("Operation not permitted")
+        return 1
+
+    keeper = Keeper(Nft(PATH, run=nft), interval=600, log=get_logger(), changes=changes, forget=forget)
+    await keeper.guard()
+    await keeper.redirect()
+    running = asyncio.ensure_future(keeper.run())
+    await asyncio.sleep(0.1)
+    assert len(calls) == 1
+    del nft.tables[REDIRECT]
+    changes.news.set()
+    await asyncio.sleep(0.1)
+    assert (REDIRECT in nft.tables, keeper.repairs, len(calls), changes.forgotten) == (True, 1, 2, 1)
+    changes.news.set()
+    await asyncio.sleep(0.1)
+    assert (keeper.repairs, len(calls), keeper.trouble) == (1, 2, "")
+    running.cancel()
+
+
+async def test_bridged_uplink_without_bridge_filter_is_not_ready() -> None:
+    """Where pods could pass the node's IP layer and nothing can stop them, the agent says so and is not ready."""
+    for uplink, trouble in (("", ""), ("azure0", "datapath: pods pass azure0, a bridged uplink, unguarded: ")):
+        keeper = Keeper(Nft(PATH, run=FakeNft(bridge=99)), interval=60, log=get_logger(), uplink=uplink)
+        await keeper.guard()
+        await keeper.redirect()
+        assert keeper.trouble == (f"{trouble}bridge is broken" if trouble else "")
+
+
+def test_bridged_uplink_is_found(tmp_path: Path) -> None:
+    """The default route's interface counts, as a bridge or as a port of one; kubenet's own bridge does not."""
+    route = tmp_path / "net" / "route"
+    route.parent.mkdir()
+    head = "Iface\tDestination\tGateway\n"
+    for name, kind in (("azure0", "bridge"), ("cbr0", "bridge"), ("eth1", "brport"), ("eth0", "")):
+        (tmp_path / "class" / "net" / name / kind).mkdir(parents=True)
+    assert bridged_uplink(tmp_path, tmp_path) == ""
+    for rows, expected in (
+        ("eth0\t00000000\t0\ncbr0\t0000F40A\t0\n", ""),
+        ("azure0\t00000000\t0\n", "azure0"),
+        ("eth1\t00000000\t0\n", "eth1"),
+    ):
+        route.write_text(head + rows)
+        assert bridged_uplink(tmp_path, tmp_path) == expected
 
 
 async def test_kernel_without_bridge_filter_is_a_warning() -> None:
@@ -129,9 +201,11 @@ def test_address_of_the_node(listen: str, host_ip: str, expected: str | None) ->
 
 
 def test_both_listeners() -> None:
-    """The agent listens on the node's address and on loopback, or on all when told so."""
-    assert listen_addresses("", "10.0.0.4") == ["10.0.0.4", "127.0.0.1", "::1"]
-    assert listen_addresses("0.0.0.0", "10.0.0.4") == ["0.0.0.0"]
+    """The agent listens on the node's address and on loopback, or on exactly the address it is told."""
+    for unsaid in ("", "127.0.0.1", "localhost"):
+        assert listen_addresses(unsaid, "10.0.0.4") == ["10.0.0.4", "127.0.0.1", "::1"]
+    for said in ("0.0.0.0", "10.0.0.4", "::"):
+        assert listen_addresses(said, "10.0.0.4") == [said]
     assert not usable("")
 
 

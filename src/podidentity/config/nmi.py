@@ -27,6 +27,7 @@ from podidentity.config.settings import (
 _WITHOUT_EFFECT: Final = (
     Flag("enableProfile", BOOL, default=False, help=""),
     Flag("host-ip", TEXT, "", ""),
+    Flag("enable-conntrack-deletion", BOOL, default=False, help=""),  # always done
 )
 _MODES: Final = ("standard", "managed")
 SERVICE_ACCOUNT, POD, CGROUP, SOCKET = "service-account:", "pod:", "cgroup:", "socket"
@@ -111,7 +112,6 @@ class NmiSettings(CommonSettings):
         "allowed-hosts", LIST, (), "names beside localhost that a request's Host may be (addresses always may)"
     )
     set_retry_after_header: bool = switch("set-retry-after-header", "answer 503 with Retry-After for no identity")
-    enable_conntrack_deletion: bool = switch("enable-conntrack-deletion", "drop connections made before")
     enable_scale_features: bool = switch(
         "enableScaleFeatures", "watch only this node's assigned identities", default=True
     )
@@ -126,6 +126,7 @@ class NmiSettings(CommonSettings):
         "on: drop pods' packets that come from another interface than the pod's; or off",
         one_of("on", "off"),
     )
+    block_wireserver: bool = switch("block-wireserver", "keep pods off 168.63.129.16 ports 80 and 32526", default=True)
     imds_rate: float = flag(
         "imds-rate",
         FLOAT,

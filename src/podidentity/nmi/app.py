@@ -25,10 +25,12 @@ from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses, node_address
+from podidentity.nmi.datapath.bridged import bridged_uplink
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
 from podidentity.nmi.local import is_local
 from podidentity.nmi.reviews import Reviews
@@ -84,6 +86,7 @@ def _datapath(settings: NmiSettings, target: str) -> Datapath:
             metadata_ip=settings.metadata_ip,
             metadata_port=settings.metadata_port,
             source_check=settings.source_check == "on",
+            block_wireserver=settings.block_wireserver,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -136,7 +139,7 @@ class _Running:
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
-            keeper = self._keeper()
+            keeper = self._keeper(stack)
             reasons = partial(_reasons, keeper, watches)
             status = Status(settings, build.version, app, keeper, deps.audit, reasons)
             metrics.before_render(partial(status.sample, metrics))
@@ -156,14 +159,24 @@ class _Running:
         log.info(f"running NMI in namespaced mode: {namespaced}")  # noqa: G004 - as above
         log.info(f"initializing in {settings.operation_mode} mode")  # noqa: G004 - as above
 
-    def _keeper(self) -> Keeper:
+    def _keeper(self, stack: AsyncExitStack) -> Keeper:
+        """Return the keeper; it hears of changes until ``stack`` is left."""
         settings = self.settings
-        old = (
-            partial(forget, settings.metadata_ip, settings.metadata_port)
-            if settings.enable_conntrack_deletion
-            else None
+        changes: Tampering | None = None
+        try:
+            changes = Tampering((b"podidentity",))
+        except OSError as error:
+            self.log.warning("changes of the datapath are noticed late: netlink does not tell", error=str(error))
+        else:
+            stack.callback(changes.close)
+        return Keeper(
+            self.nft,
+            interval=settings.ipt_update_interval,
+            log=self.log,
+            forget=partial(forget, settings.metadata_ip, settings.metadata_port),
+            changes=changes,
+            uplink=bridged_uplink(),
         )
-        return Keeper(self.nft, interval=settings.ipt_update_interval, log=self.log, forget=old)
 
     def _audit(self, stack: AsyncExitStack, clock: Clock) -> Audit | None:
         """Return the audit, writing; its last lines are written when ``stack`` is left."""

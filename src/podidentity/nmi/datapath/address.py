@@ -53,10 +53,13 @@ def node_address(listen: str, host_ip: str, metadata_ip: str, metadata_port: int
 
 
 def listen_addresses(listen: str, target: str) -> list[str]:
-    """Return the addresses to bind: the node's and loopback's two, or all IPv4 with ``0.0.0.0``."""
-    if listen in ("0.0.0.0", "::"):  # noqa: S104 - the operator asked for it
-        return ["0.0.0.0"]  # noqa: S104 - as above
-    return [target, LOOPBACK, LOOPBACK6]
+    """Return the addresses to bind: exactly ``listen`` (the flag), or the node's and loopback's two without it.
+
+    A loopback address alone, the original's default, would reach no pod: it means what no flag means.
+    """
+    if listen in ("", "localhost", LOOPBACK, LOOPBACK6):
+        return [target, LOOPBACK, LOOPBACK6]
+    return [listen]
 
 
 def bind_unix(path: str) -> socket.socket:

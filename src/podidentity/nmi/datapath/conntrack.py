@@ -1,17 +1,39 @@
-"""Forgets the connections to the metadata endpoint that were tracked before the redirect was in place."""
+"""Forgets the connections to the metadata endpoint that were tracked before the redirect was in place.
+
+Run as a program of its own: the netlink library would stay in the agent's memory for a moment's work.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 
 
-def forget(metadata_ip: str, metadata_port: int) -> int:
+class ConntrackFailed(Exception):  # noqa: N818 - what happened to it
+    """The entries could not be deleted; ``str`` is the last line of what was said."""
+
+
+async def forget(metadata_ip: str, metadata_port: int) -> int:
     """Delete the TCP conntrack entries whose original destination is the metadata endpoint; returns how many.
 
-    Blocks for some milliseconds and must not run on a thread with an event loop. Needs NET_ADMIN; raises OSError.
-    An entry that ends meanwhile is not an error.
+    Needs NET_ADMIN. Raises ConntrackFailed.
     """
-    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415 - heavy, wanted only under its flag
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __name__, metadata_ip, str(metadata_port)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    if process.returncode != 0:
+        lines = err.decode(errors="replace").strip().splitlines()
+        raise ConntrackFailed(lines[-1] if lines else f"it ended with {process.returncode}")
+    return int(out)
+
+
+def delete_entries(metadata_ip: str, metadata_port: int) -> int:
+    """Do it, in this process. Raises OSError. An entry that ends meanwhile is not an error."""
+    from pyroute2.netlink.exceptions import NetlinkError  # noqa: PLC0415 - heavy, wanted only here
     from pyroute2.netlink.nfnetlink.nfctsocket import NFCTAttrTuple, NFCTSocket  # noqa: PLC0415 - as above
 
     gone = 0
@@ -26,3 +48,7 @@ def forget(metadata_ip: str, metadata_port: int) -> int:
             except NetlinkError:
                 continue
     return gone
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{delete_entries(sys.argv[1], int(sys.argv[2]))}\n")

@@ -1,51 +1,90 @@
-"""Keeps the datapath as it must be: guard, then redirect, then a look every interval. Nothing is removed at the end."""
+"""Keeps the datapath as it must be: guard, redirect, then a look at every change. Nothing is removed at the end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
-from podidentity.nmi.datapath.nft import Nft, NftFailed
+from podidentity.nmi.datapath.conntrack import ConntrackFailed
+from podidentity.nmi.datapath.nft import NftFailed
 from podidentity.telemetry.logging import Logger
 
 _RETRY_SECONDS: Final = 5.0
 
 
+class Backend(Protocol):
+    """The rule sets of one node: ``nft.Nft`` or ``iptables.Iptables``. Methods raise NftFailed."""
+
+    async def install_guard(self) -> str:
+        """Install the first layer; return what is not guarded, or ``""``."""
+        ...
+
+    async def install_redirect(self) -> None:
+        """Install the second layer."""
+        ...
+
+    async def repair(self) -> list[str]:
+        """Put back what was changed; return the names of it."""
+        ...
+
+
+class Changes(Protocol):
+    """``tampering.Tampering``."""
+
+    async def wait(self) -> None:
+        """Return after a change that may concern us."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was heard."""
+        ...
+
+
 class Keeper:
     """Installs and repairs. ``active`` once the redirect is in place; ``trouble`` says what is wrong, empty if nothing.
 
-    ``interval`` seconds between looks. ``forget`` deletes old conntrack entries once (blocking, run in a thread).
+    ``interval`` seconds between looks when nothing is heard of a change; ``changes``: who hears of them, if anybody.
+    ``forget`` deletes old conntrack entries, after every change. ``uplink``: a bridged one's name, or empty.
     """
 
     def __init__(
         self,
-        nft: Nft,
+        backend: Backend,
         *,
         interval: float,
         log: Logger,
-        forget: Callable[[], int] | None = None,
+        forget: Callable[[], Awaitable[int]] | None = None,
+        changes: Changes | None = None,
+        uplink: str = "",
         retry: float = _RETRY_SECONDS,
     ) -> None:
-        self._nft = nft
+        self._backend = backend
         self._interval = interval
         self._log = log
         self._forget = forget
+        self._changes = changes
+        self._uplink = uplink
         self._retry = retry
+        self._open = ""
+        self._changed = asyncio.Event()
         self.active = False
         self.repairs = 0
         self.trouble = "the redirect is not in place yet"
 
     async def guard(self) -> None:
-        """Install the guard, for as long as it takes; raises ConfigError when nft is missing."""
+        """Install the guard, for as long as it takes; raises ConfigError when the tool is missing."""
         while True:
             try:
-                missing = await self._nft.install_guard()
+                missing = await self._backend.install_guard()
             except NftFailed as failed:
                 await self._failed("guard", failed)
                 continue
-            if missing:
-                self._log.warning("no bridge filter: a bridged uplink is not guarded", error=missing)
+            if missing and self._uplink:
+                self._open = f"datapath: pods pass {self._uplink}, a bridged uplink, unguarded: {missing}"
+                self._log.error("a bridged uplink cannot be guarded", uplink=self._uplink, error=missing)
+            elif missing:
+                self._log.info("no bridge filter; no uplink is bridged, so none is needed", why=missing)
             self._log.info("guard is in place")
             return
 
@@ -53,36 +92,69 @@ class Keeper:
         """Install the redirect behind the guard."""
         while True:
             try:
-                await self._nft.install_redirect()
+                await self._backend.install_redirect()
             except NftFailed as failed:
                 await self._failed("redirect", failed)
                 continue
             break
         self.active = True
-        self.trouble = ""
+        self.trouble = self._open
         self._log.info("redirect is in place")
-        if self._forget is not None:
-            try:
-                gone = await asyncio.to_thread(self._forget)
-            except OSError as error:
-                self._log.error("conntrack entries could not be deleted", error=str(error))
-            else:
-                self._log.info("deleted conntrack entries", count=gone)
+        self._changed.set()
 
     async def run(self) -> None:
-        """Look every interval and repair, until cancelled. The datapath stays."""
+        """Look at every change, and every interval, and repair, until cancelled. The datapath stays."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forget_forever())
+            while True:
+                await self._until_next_look()
+                await self._look()
+
+    async def _look(self) -> None:
+        """Repair what was changed, for as long as it takes."""
         while True:
-            await asyncio.sleep(self._interval)
             try:
-                repaired = await self._nft.repair()
+                repaired = await self._backend.repair()
             except NftFailed as failed:
                 self.trouble = f"datapath: {failed}"
-                self._log.error("datapath could not be repaired", error=str(failed))
+                self._log.error("datapath could not be repaired, trying again", error=str(failed))
+                await asyncio.sleep(self._retry)
                 continue
-            self.trouble = ""
-            if repaired:
-                self.repairs += 1
-                self._log.warning("datapath was changed by somebody else and is repaired", tables=", ".join(repaired))
+            break
+        self.trouble = self._open
+        if repaired:
+            self.repairs += 1
+            self._log.warning("datapath was changed by somebody else and is repaired", tables=", ".join(repaired))
+            self._changed.set()
+            if self._changes is not None:
+                self._changes.forget()
+
+    async def _until_next_look(self) -> None:
+        if self._changes is None:
+            await asyncio.sleep(self._interval)
+            return
+        try:
+            async with asyncio.timeout(self._interval):
+                await self._changes.wait()
+        except TimeoutError:
+            return
+
+    async def _forget_forever(self) -> None:
+        """Have old connections forgotten after each change; repairs do not wait for it."""
+        while self._forget is not None:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._forget_old(self._forget)
+
+    async def _forget_old(self, forget: Callable[[], Awaitable[int]]) -> None:
+        try:
+            gone = await forget()
+        except (ConntrackFailed, OSError) as error:
+            self._log.warning(
+                "conntrack entries could not be deleted; the guard stops old connections", error=str(error)
+            )
+        else:
+            self._log.info("deleted conntrack entries", count=gone)
 
     async def _failed(self, what: str, failed: NftFailed) -> None:
         self.trouble = f"datapath: {what}: {failed}"

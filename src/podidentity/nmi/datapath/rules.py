@@ -15,12 +15,18 @@ BRIDGE: Final = "bridge podidentity_guard"
 REDIRECT: Final = "inet podidentity"
 """The tables, family and name. Installed in this order, removed in the reverse one."""
 
+WIRESERVER_IP: Final = "168.63.129.16"
+WIRESERVER_PORTS: Final = (80, 32526)
+"""Azure's platform channel: protected settings of the node on these ports; its name server on 53 stays."""
+_WIRESERVER: Final = ", ".join(str(port) for port in WIRESERVER_PORTS)
+
 
 @dataclass(frozen=True, slots=True)
 class Datapath:
     """Where pods' requests to ``metadata_ip:metadata_port`` go: to ``target:port``, never a loopback address.
 
     ``source_check``: drop packets to the metadata address from an interface that does not lead back to their source.
+    ``block_wireserver``: keep pods off the platform's settings too.
     """
 
     target: str
@@ -28,6 +34,7 @@ class Datapath:
     metadata_ip: str = "169.254.169.254"
     metadata_port: int = 80
     source_check: bool = True
+    block_wireserver: bool = True
 
     def __post_init__(self) -> None:
         """Refuse addresses that would open the node, or no datapath at all. Raises ValueError."""
@@ -55,6 +62,11 @@ def nat64(address: str) -> str:
 def guard(path: Datapath) -> str:
     """Return the first layer: nothing that is forwarded reaches the metadata address."""
     ip = path.metadata_ip
+    wireserver = (
+        f"    ip daddr {WIRESERVER_IP} tcp dport {{ {_WIRESERVER} }} counter reject with tcp reset\n"
+        if path.block_wireserver
+        else ""
+    )
     return replace(
         GUARD,
         f"""  chain guard {{
@@ -62,20 +74,25 @@ def guard(path: Datapath) -> str:
     ip daddr {ip} meta l4proto tcp counter reject with tcp reset
     ip daddr {ip} counter drop
     ip6 daddr {nat64(ip)} counter drop
-  }}
+{wireserver}  }}
 """,
     )
 
 
 def bridge(path: Datapath) -> str:
     """Return the guard for packets that a bridge carries past the node's IP layer."""
+    wireserver = (
+        f"    ether type ip ip daddr {WIRESERVER_IP} tcp dport {{ {_WIRESERVER} }} counter drop\n"
+        if path.block_wireserver
+        else ""
+    )
     return replace(
         BRIDGE,
         f"""  chain guard {{
     type filter hook forward priority 0; policy accept;
     ether type ip ip daddr {path.metadata_ip} counter drop
     ether type ip6 ip6 daddr {nat64(path.metadata_ip)} counter drop
-  }}
+{wireserver}  }}
 """,
     )
 
