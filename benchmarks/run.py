@@ -19,6 +19,7 @@ from rich.console import Console
 import agent
 import assignment
 import events
+import hostile
 import memory
 import tokens
 from podidentity.aio.signals import until_signal
@@ -32,6 +33,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "assignment": assignment.measure,
     "tokens": tokens.measure,
     "agent": agent.measure,
+    "hostile": hostile.measure,
     "rss": memory.measure,
 }
 

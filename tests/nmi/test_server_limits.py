@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import resource
 import socket
@@ -11,6 +12,7 @@ from dataclasses import replace
 
 from tests.nmi.conftest import Bench, Make, Start, read_reply, until
 
+from podidentity.nmi.accept import Acceptor
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.descriptors import KEPT, room
 
@@ -314,3 +316,65 @@ def test_open_files_bound_the_connections() -> None:
         assert room(1 << 40) == before[1] - KEPT
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_who_has_enough_connections_is_turned_away_at_the_door(start: Start, make: type[Make]) -> None:
+    """A source at its bound is told so before anything is made for it, however often it tries, and others get in."""
+    bench = await start(limits=Limits(connections_per_source=4))
+    entitle(bench, make, "127.1.0.2", "other")
+    kept = [await bench.connect("127.1.0.1") for _ in range(4)]
+    await until(lambda: bench.app.server.connections == 4)
+    flood = [await bench.connect("127.1.0.1") for _ in range(500)]
+    assert (await bench.token("127.1.0.2")).status == 200
+    assert {(await read_reply(reader)).status for reader, _ in flood} == {503}
+    assert bench.app.server.connections <= 5
+    for _, writer in (*kept, *flood):
+        writer.close()
+        await writer.wait_closed()
+    await until(lambda: bench.app.server.connections == 0)
+
+
+async def test_stopping_tells_those_at_the_door() -> None:
+    """A connection that waits in the kernel's queue when the server stops reads why, instead of a reset."""
+    door = socket.create_server(("127.0.0.1", 0))
+    port = door.getsockname()[1]
+    acceptor = Acceptor(door, asyncio.Protocol, lambda _sock, _address: None)
+    acceptor.start()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        acceptor.close(b"later")
+        assert client.recv(100) == b"later"
+
+
+async def test_without_files_the_door_stays_shut_for_a_moment() -> None:
+    """An accept that fails for want of a file is tried again a little later, not at once and not never."""
+    door = NoFiles()
+    made = asyncio.Event()
+
+    class Made(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.set()
+            transport.close()
+
+    acceptor = Acceptor(door, Made, lambda _sock, _address: None)
+    acceptor.start()
+    with socket.create_connection(door.getsockname()):
+        await asyncio.wait_for(made.wait(), 5)
+    assert door.tried >= 2
+    acceptor.close(b"")
+
+
+class NoFiles(socket.socket):
+    """A listening socket whose first accept fails."""
+
+    tried = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bind(("127.0.0.1", 0))
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """Fail once."""
+        self.tried += 1
+        if self.tried == 1:
+            raise OSError(errno.EMFILE, "too many open files")
+        return super().accept()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from podidentity.nmi.accept import Acceptor
 from podidentity.nmi.answer import Answer, error
 from podidentity.nmi.connection import Connection, Limits
 from podidentity.nmi.request import UNIX, Link, Request, is_loopback, normal_address
@@ -20,7 +21,8 @@ _FULL: Final = error(503, "too many connections", retry_after=1, close=True)
 _STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
 _FAULT: Final = error(500, "internal error", close=True)
 _SWEEP_SECONDS: Final = 1.0
-_BACKLOG: Final = 1024
+_FULL_WIRE: Final = _FULL.encode(keep_alive=False)
+_STOPPING_WIRE: Final = _STOPPING.encode(keep_alive=False)
 
 
 class Answerer(Protocol):
@@ -83,26 +85,26 @@ class Server:
                 self._group = group
                 try:
                     for sock in sockets:
-                        servers.append(await self._listen(loop, sock))  # noqa: PERF401 - what listens is closed, all or some
+                        servers.append(self._listen(loop, sock))  # noqa: PERF401 - what listens is closed, all or some
                     ready()
                     await self._sweep_forever()
                 finally:
                     for server in servers:
-                        server.close()
+                        server.close(_STOPPING_WIRE)
                     for connection in tuple(self._connections):
                         connection.stop(_STOPPING)
         finally:
             self._group = None
-            for server in servers:
-                await server.wait_closed()
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.Server:
-        def connection() -> Connection:
-            return Connection(self, loop)
+    def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Acceptor:
+        acceptor = Acceptor(sock, lambda: Connection(self, loop), self._unwanted)
+        acceptor.start()
+        return acceptor
 
-        if sock.family == socket.AF_UNIX:
-            return await loop.create_unix_server(connection, sock=sock, backlog=_BACKLOG)
-        return await loop.create_server(connection, sock=sock, backlog=_BACKLOG)
+    def _unwanted(self, sock: socket.socket, address: object) -> bytes | None:
+        """Return what a new connection of a source that has enough of them is told."""
+        peer = UNIX if sock.family == socket.AF_UNIX else _source(address)
+        return _FULL_WIRE if self._per_source[peer] >= self.limits.connections_per_source else None
 
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -193,11 +195,15 @@ def ends_of(transport: asyncio.BaseTransport) -> tuple[str, Link | None]:
         own = transport.get_extra_info("socket")
         unix = own is not None and own.family == socket.AF_UNIX
         return (UNIX, Link(unix=True)) if unix else ("", None)
-    peer = normal_address(str(name[0]))
+    peer = _source(name)
     if not is_loopback(peer):
         return peer, None
     local = transport.get_extra_info("sockname")
     return peer, Link(str(name[0]), name[1], str(local[0]), local[1])
+
+
+def _source(address: object) -> str:
+    return normal_address(str(address[0])) if isinstance(address, tuple) and address else ""
 
 
 def _count_down(counter: Counter[str], key: str) -> None:
