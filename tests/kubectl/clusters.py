@@ -99,6 +99,11 @@ class Stream:
                     self.lines.append(line)
                     self._came.notify()
 
+    def says(self, text: str) -> bool:
+        """Wait until a line has ``text`` in it; whether one has."""
+        with self._came:
+            return self._came.wait_for(lambda: any(text in line for line in self.lines), LINE_SECONDS)
+
     def arrive(self, count: int) -> list[str]:
         """Wait until ``count`` lines have come; what came."""
         with self._came:
@@ -145,10 +150,11 @@ def write_kubeconfig(path: Path, url: str, pki: Path, user: str = "admin") -> Pa
 
 
 @contextlib.contextmanager
-def embedded_cluster(folder: Path, programs: Programs) -> Iterator[Cluster]:
-    """The embedded API server as the lab starts it, without controllers."""
-    pki, port, ready = folder / "pki", free_port(), folder / "ready"
-    pki.mkdir()
+def embedded_cluster(folder: Path, programs: Programs, port: int = 0) -> Iterator[Cluster]:
+    """The embedded API server as the lab starts it, without controllers; again in the same folder: with its objects."""
+    pki, port, ready = folder / "pki", port or free_port(), folder / "ready"
+    pki.mkdir(exist_ok=True)
+    ready.unlink(missing_ok=True)
     make_pki(pki, (), ())
     files = {
         "data-dir": folder / "data",

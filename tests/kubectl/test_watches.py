@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
-from tests.kubectl.clusters import Pair, Step
+from tests.kubectl.clusters import LINE_SECONDS, Pair, Step, embedded_cluster
 from tests.kubectl.objects import CONFIG_MAP, POD, PODS
+from tests.ports import free_port
+from tests.real_server import kubernetes_programs
 
 Play = Callable[..., None]
 RUNNING = """patch pod p1 --subresource=status -p '{"status":{"phase":"Running"}}'"""
@@ -83,6 +87,23 @@ def test_waiting(pair: Pair, play: Play) -> None:
         Step("wait pod -l a=none --for=delete --timeout=5s"),
         Step("wait pod -l a=none --for=condition=Ready --timeout=5s", code=1, says="no matching resources found"),
     )
+
+
+def test_waiting_across_a_restart(tmp_path: Path) -> None:
+    """What waits for the end of an object goes on waiting when the embedded API server is started again."""
+    programs, port = kubernetes_programs("kubectl"), free_port()
+    held = CONFIG_MAP.replace("{name: c1}", "{name: c1, finalizers: [example.org/hold]}")
+    with ExitStack() as stack:
+        with embedded_cluster(tmp_path, programs, port) as cluster:
+            assert cluster.kubectl("apply", "-f", "-", stdin=held).code == 0
+            deleting = stack.enter_context(cluster.start("delete", "cm", "c1", "--timeout=40s", "-v=6"))
+            assert deleting.says("watch=true")
+        with embedded_cluster(tmp_path, programs, port) as cluster:
+            assert deleting.process.poll() is None
+            loose = cluster.kubectl("patch", "cm", "c1", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+            assert loose.code == 0, loose
+            assert deleting.process.wait(LINE_SECONDS) == 0, deleting.lines
+            assert cluster.kubectl("get", "cm", "c1").code == 1
 
 
 def test_a_held_object(play: Play) -> None:

@@ -123,4 +123,4 @@ def _check_shape(kind: Kind, target: Target) -> None:
     if target.subresource and target.subresource not in kind.subresources:
         if kind.custom:
             raise StatusError(404, "the server could not find the requested resource")
-        raise not_here(f"{kind.plural}/{target.subresource}")
+        raise not_here(f"{kind.plural}/{target.subresource.partition('/')[0]}")
