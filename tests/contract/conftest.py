@@ -37,6 +37,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with opened as found:
         made = _install(found)
         yield found
+        found.admin.close()
         for name in made:
             found.admin.delete(f"{CRDS}/{name}")
         for name in made:

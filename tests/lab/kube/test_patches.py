@@ -77,7 +77,7 @@ def test_json_patch(operations: list[dict[str, Any]], result: dict[str, Any]) ->
 @pytest.mark.parametrize(
     "operation",
     [
-        {"op": "replace", "path": "/zz", "value": 1},
+        {"op": "replace", "path": "/zz/deep", "value": 1},
         {"op": "remove", "path": "/b/7"},
         {"op": "add", "path": "/b/9", "value": 1},
         {"op": "test", "path": "/a", "value": 2},

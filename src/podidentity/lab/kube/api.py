@@ -53,6 +53,7 @@ class Api:
             store=self.store,
             rest=self.rest,
             reviews=Reviews(self.store, self._authenticator, self._authorizer, signer),
+            authorizer=self._authorizer,
             proxy=self.proxy,
             streams=self.streams,
             now=config.now,

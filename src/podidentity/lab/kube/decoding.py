@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from podidentity.lab.kube.objects import Obj, json_name
+from podidentity.lab.kube.scalars import SCALARS
 from podidentity.lab.kube.types import Field, Type, type_of
 
 _QUANTITY: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
@@ -51,7 +52,7 @@ def _object(fields: Type, name: str, obj: Obj, path: str, unknown: list[str], *,
         elif value is None or (field.shape != "one" and not value and isinstance(value, list | dict)):
             del obj[key]
         else:
-            _value(_Place(field, name, where), value, unknown)
+            obj[key] = _value(_Place(field, name, where), value, unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,18 @@ class _Place:
         return WrongTypeError(text)
 
 
-def _value(place: _Place, value: Any, unknown: list[str]) -> None:
+def _scalar(letter: str, value: str) -> str:
+    try:
+        return SCALARS[letter](value)
+    except ValueError as error:
+        raise WrongTypeError(str(error)) from error
+
+
+def _value(place: _Place, value: Any, unknown: list[str]) -> Any:
+    """The value as it is stored."""
     field, path = place.field, place.path
+    if field.shape == "one" and field.of in SCALARS and isinstance(value, str):
+        return _scalar(field.of, value)
     if field.shape == "list":
         if not isinstance(value, list):
             raise place.wrong(value, field.go_type)
@@ -85,6 +96,7 @@ def _value(place: _Place, value: Any, unknown: list[str]) -> None:
             _one(place, item, f"{path}.{key}", unknown)
     else:
         _one(place, value, path, unknown)
+    return value
 
 
 def _one(place: _Place, value: Any, path: str, unknown: list[str]) -> None:
@@ -97,6 +109,8 @@ def _one(place: _Place, value: Any, path: str, unknown: list[str]) -> None:
         _object(inner, field.of, value, path, unknown)
     elif not _fits(field.of, value):
         raise place.wrong(value, field.go_element)
+    elif field.of in SCALARS:
+        _scalar(field.of, value)
 
 
 _FITTING: Final[Mapping[str, tuple[type, ...]]] = {
@@ -107,6 +121,9 @@ _FITTING: Final[Mapping[str, tuple[type, ...]]] = {
     "f": (int, float),
     "q": (int, float, str),
     "x": (int, str),
+    "t": (str,),
+    "u": (str,),
+    "y": (str,),
 }
 
 

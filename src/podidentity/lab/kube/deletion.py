@@ -14,9 +14,11 @@ _FINALIZERS: Final = {"Orphan": "orphan", "Foreground": "foregroundDeletion"}
 def terminate(kind: Kind, obj: Obj, options: DeleteOptions, now: float) -> None:
     """Mark ``obj`` as being deleted, in place; a second DELETE may only shorten the grace period."""
     metadata, grace = obj["metadata"], _grace(kind, obj, options)
-    finalizer = _FINALIZERS.get(options.propagation)
-    if finalizer and finalizer not in (metadata.get("finalizers") or ()):
-        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), finalizer]
+    if options.propagation:
+        kept = [name for name in metadata.pop("finalizers", None) or () if name not in _FINALIZERS.values()]
+        wanted = _FINALIZERS.get(options.propagation)
+        if finalizers := [*kept, *([wanted] if wanted else [])]:
+            metadata["finalizers"] = finalizers
     first = not metadata.get("deletionTimestamp")
     if first or grace < (metadata.get("deletionGracePeriodSeconds") or 0):
         metadata["deletionTimestamp"] = rfc3339(now + grace)

@@ -8,7 +8,7 @@ from typing import Final
 
 from podidentity.lab.kube.decoding import WrongTypeError, decode_metadata
 from podidentity.lab.kube.errors import Cause
-from podidentity.lab.kube.names import label_faults
+from podidentity.lab.kube.metadata import label_faults
 from podidentity.lab.kube.objects import Obj, go_value
 
 _KIND: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

@@ -77,40 +77,33 @@ def _place(where: Where, metadata: Obj) -> None:
         metadata["namespace"] = where.namespace
     else:
         metadata.pop("namespace", None)
-    if where.name and metadata.setdefault("name", where.name) != where.name:
+    if where.name and not metadata.get("name"):
+        message = f"the name of the object ({where.name} based on URL) was undeterminable: name must be provided"
+        raise bad_request(message)
+    if where.name and metadata["name"] != where.name:
         message = f"the name of the object ({metadata['name']}) does not match the name on the URL ({where.name})"
         raise bad_request(message)
 
 
-def check_current(where: Where, metadata: Obj, before: Obj) -> None:
-    """409 when the body is of another version or another object than the stored one."""
+def check_current(where: Where, metadata: Obj, before: Obj, *, patched: bool) -> None:
+    """409 when the body of an update is of another object, or any body of another version, than the stored one."""
     version, uid = metadata.get("resourceVersion"), metadata.get("uid")
-    if uid and uid != before["uid"]:
-        raise other_uid(where, uid, before["uid"])
+    if uid and uid != before["uid"] and not patched:
+        why = f"Precondition failed: UID in precondition: {uid}, UID in object meta: {before['uid']}"
+        raise conflict(where.kind.plural, where.kind.group, where.name, why)
     if version and version != before["resourceVersion"]:
         raise conflict(where.kind.plural, where.kind.group, before["name"])
 
 
-def check_finalizers(where: Where, metadata: Obj, before: Obj) -> None:
-    """422 when an object that is being deleted would be held by one more."""
-    if not before.get("deletionTimestamp"):
-        return
-    held = before.get("finalizers") or ()
-    new = sorted(name for name in metadata.get("finalizers") or () if name not in held)
-    if new:
-        listed = ", ".join(encode(name).decode() for name in new)
-        text = "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers"
-        cause = Cause("FieldValueForbidden", f"{text} []string{{{listed}}}", "metadata.finalizers")
-        raise invalid(where.kind.kind, where.kind.group, where.name, [cause])
-
-
 def other_uid(where: Where, asked: object, found: object) -> StatusError:
     """409: the name belongs to another object by now."""
-    why = f"Precondition failed: UID in precondition: {asked}, UID in object meta: {found}"
-    return conflict(where.kind.plural, where.kind.group, where.name, why)
+    why = f"the UID in the precondition ({asked}) does not match the UID in record ({found})"
+    return conflict(
+        where.kind.kind, where.kind.group, where.name, f"{why}. The object might have been deleted and then recreated"
+    )
 
 
 def other_version(where: Where, asked: object, found: object) -> StatusError:
     """409: the object has been written since."""
-    why = f"Precondition failed: ResourceVersion in precondition: {asked}, ResourceVersion in object meta: {found}"
-    return conflict(where.kind.plural, where.kind.group, where.name, why)
+    why = f"the ResourceVersion in the precondition ({asked}) does not match the ResourceVersion in record ({found})"
+    return conflict(where.kind.kind, where.kind.group, where.name, f"{why}. The object might have been modified")

@@ -25,6 +25,9 @@ _PLAIN: Final[dict[str, Obj]] = {
     "f": {"type": "number"},
     "q": {"type": "string"},
     "x": {"format": "int-or-string"},
+    "t": {"type": "string", "format": "date-time"},
+    "u": {"type": "string", "format": "date-time"},
+    "y": {"type": "string", "format": "byte"},
     "any": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
 _DOCS: Final = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"

@@ -29,15 +29,18 @@ def json_patch(target: Obj, operations: object) -> Any:
         raise bad_request(f"error decoding patch: {text}")
     value = decode(encode(target))
     for operation in operations:
-        if not isinstance(operation, dict) or not isinstance(operation.get("path"), str):
-            raise bad_request("error decoding patch: an operation is an object with a path")
+        if not isinstance(operation, dict):
+            text = f"json: cannot unmarshal {json_name(operation)} into Go value of type handlers.jsonPatchOp"
+            raise bad_request(f"error decoding patch: {text}")
+        if not isinstance(operation.get("path"), str):
+            raise _unprocessable()
         value = _apply(value, operation)
     return value
 
 
 def _unprocessable() -> StatusError:
     """The real server does not say why either."""
-    return StatusError(422, "the server rejected our request due to an error in our request")
+    return StatusError(422, "the server rejected our request due to an error in our request", details={})
 
 
 def _apply(document: Any, operation: Obj) -> Any:
@@ -50,10 +53,9 @@ def _apply(document: Any, operation: Obj) -> Any:
         case "remove":
             return _remove(document, path)
         case "replace":
-            _find(document, path)
-            return _add(_remove(document, path), path, operation["value"]) if path else operation["value"]
+            return _replace(document, path, operation["value"])
         case "test":
-            if _find(document, path) != operation["value"]:
+            if _tested(document, path) != operation["value"]:
                 raise _unprocessable()
             return document
         case "move" | "copy":
@@ -81,11 +83,14 @@ def _pointer(text: str) -> list[str]:
 
 
 def _index(items: Sequence[Any], part: str, *, append: bool = False) -> int:
+    """The position a pointer's part names; a negative one counts from the end."""
+    size = len(items) + append
     if append and part == "-":
         return len(items)
-    if not part.isascii() or not part.isdigit() or int(part) > len(items) - (0 if append else 1):
+    digits = part.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()) or not -size <= int(part) < size:
         raise _unprocessable()
-    return int(part)
+    return int(part) % size
 
 
 def _find(document: Any, path: list[str]) -> Any:
@@ -110,6 +115,21 @@ def _add(document: Any, path: list[str], value: Any) -> Any:
     else:
         raise _unprocessable()
     return document
+
+
+def _replace(document: Any, path: list[str], value: Any) -> Any:
+    """A member that is not there is added, as by the library Kubernetes uses; an element has to be there."""
+    parent = _find(document, path[:-1]) if path else None
+    if isinstance(parent, list):
+        parent[_index(parent, path[-1])] = value
+        return document
+    return _add(document, path, value)
+
+
+def _tested(document: Any, path: list[str]) -> Any:
+    """What a test compares: a member that is not there is null."""
+    parent = _find(document, path[:-1]) if path else None
+    return parent.get(path[-1]) if isinstance(parent, dict) else _find(document, path)
 
 
 def _remove(document: Any, path: list[str]) -> Any:

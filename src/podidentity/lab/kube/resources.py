@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from podidentity.lab.kube.errors import Cause, StatusError, bad_request, invalid
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, encode, go_value, meta
 from podidentity.lab.kube.proxy import KubeletProxy
+from podidentity.lab.kube.rbac import Authorizer
 from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
 from podidentity.lab.kube.rest import Rest
 from podidentity.lab.kube.reviews import Reviews
@@ -38,6 +40,7 @@ class Resources:
         store: Store,
         rest: Rest,
         reviews: Reviews,
+        authorizer: Authorizer,
         proxy: KubeletProxy,
         streams: Streams,
         now: Callable[[], float],
@@ -45,6 +48,7 @@ class Resources:
         self._store = store
         self._rest = rest
         self._reviews = reviews
+        self._authorizer = authorizer
         self._proxy = proxy
         self._streams = streams
         self._now = now
@@ -76,7 +80,7 @@ class Resources:
         raw = await request.read()
         if target.verb in {"delete", "deletecollection"}:
             return self._delete(kind, target, request, raw)
-        return self._write(kind, target, request, raw)
+        return self._write(kind, target, request, user, raw)
 
     def _read(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         table = Tables(kind, request.query, self._now) if negotiate(request.headers.get("Accept", "")) else None
@@ -119,12 +123,16 @@ class Resources:
                 options = _delete_options(body.get("deleteOptions") or {}, request.query)
                 return subresources.evict(self._rest, where, options)
 
-    def _write(self, kind: Kind, target: Target, request: web.BaseRequest, raw: bytes) -> web.StreamResponse:
+    def _write(
+        self, kind: Kind, target: Target, request: web.BaseRequest, user: User, raw: bytes
+    ) -> web.StreamResponse:
         where = target.where(kind, target.subresource)
         options = _write_options(target.verb, request.query)
         if target.verb == "patch":
             outcome = self._rest.patch(where, request.content_type, read_patch(raw), options)
         elif target.verb == "update":
+            if self._rest.makes(where):
+                self._authorizer.demand(user, replace(target.attributes({}), verb="create"))
             outcome = self._rest.update(where, read_object(raw, request.content_type), options)
         elif target.name:
             raise not_here(f"POST of {kind.plural}/{target.subresource}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from podidentity.lab.kube import crds, deletion, names, patch, strategic, strategy
+from podidentity.lab.kube import crds, deletion, metadata, names, patch, strategic, strategy
 from podidentity.lab.kube.admission import Admission
 from podidentity.lab.kube.errors import (
     Cause,
@@ -23,7 +23,6 @@ from podidentity.lab.kube.fields import check_fields
 from podidentity.lab.kube.identify import (
     SERVER_META,
     check_current,
-    check_finalizers,
     identify,
     other_uid,
     other_version,
@@ -73,20 +72,20 @@ class Rest:
         identify(where, obj)
         if kind.namespaced:
             self._needs_namespace(where, obj)
-        metadata = obj["metadata"]
-        if metadata.get("resourceVersion"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
-        if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = self._generate(where, str(metadata["generateName"]))
+        about = obj["metadata"]
+        if str(about.pop("resourceVersion", "0")).strip("0").isdigit():
+            raise StatusError(500, "resourceVersion should not be set on objects to be created", reason="")
+        if not about.get("name") and about.get("generateName"):
+            about["name"] = self._generate(where, str(about["generateName"]))
         warnings = check_fields(kind, obj, options.validation)
         if kind.has_status and kind.resource not in _BORN_WITH_STATUS:
             obj.pop("status", None)
-        self._born(kind, metadata)
+        self._born(kind, about)
         strategy.prepare(kind.resource, obj, None, self._now())
         self._admission.create(kind, obj)
         _check(kind, obj, None)
-        if self._store.get(kind.resource, where.namespace, metadata["name"]):
-            raise already_exists(kind.plural, kind.group, metadata["name"])
+        if self._store.get(kind.resource, where.namespace, about["name"]):
+            raise already_exists(kind.plural, kind.group, about["name"])
         if not options.dry_run:
             self._put(kind, obj)
         return Outcome(obj, created=True, warnings=warnings)
@@ -97,7 +96,10 @@ class Rest:
             raise not_found("namespaces", "", where.namespace)
         if home.fields.get("status.phase") == "Terminating":
             why = f"unable to create new content in namespace {where.namespace} because it is being terminated"
-            raise forbidden(where.kind.plural, where.kind.group, str(meta(obj).get("name") or ""), why)
+            error = forbidden(where.kind.plural, where.kind.group, str(meta(obj).get("name") or ""), why)
+            cause = {"reason": "NamespaceTerminating", "message": f"namespace {where.namespace} is being terminated"}
+            error.details = {**(error.details or {}), "causes": [{**cause, "field": "metadata.namespace"}]}
+            raise error
 
     def _generate(self, where: Where, prefix: str) -> str:
         for _ in range(_TRIES):
@@ -106,25 +108,36 @@ class Rest:
                 return name
         raise already_exists(where.kind.plural, where.kind.group, prefix)
 
-    def _born(self, kind: Kind, metadata: Obj) -> None:
+    def _born(self, kind: Kind, about: Obj) -> None:
         for key in SERVER_META:
-            metadata.pop(key, None)
-        metadata["uid"] = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
-        metadata["creationTimestamp"] = rfc3339(self._now())
+            about.pop(key, None)
+        about["uid"] = str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+        about["creationTimestamp"] = rfc3339(self._now())
         if kind.generation:
-            metadata["generation"] = 1
+            about["generation"] = 1
 
     # --- update and patch ---------------------------------------------------------------------------------------
 
     def update(self, where: Where, obj: Obj, options: WriteOptions) -> Outcome:
         """Replace an object, or its subresource; 409 on a stale resourceVersion."""
+        if self.makes(where):
+            meta(obj).pop("resourceVersion", None)
+            return self.create(where, obj, options)
         old = self.get(where).obj()
         identify(where, obj)
-        if where.kind.custom and not meta(obj).get("resourceVersion"):
+        if strategy.versioned(where.kind) and not meta(obj).get("resourceVersion"):
             text = "Invalid value: 0: must be specified for an update"
             cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
             raise invalid(where.kind.plural, where.kind.group, where.name, [cause])
         return self._replace(where, old, obj, options)
+
+    def makes(self, where: Where) -> bool:
+        """Whether an update of this object would create it."""
+        return (
+            where.kind.resource in strategy.MADE_BY_UPDATE
+            and not where.subresource
+            and self._store.get(where.kind.resource, where.namespace, where.name) is None
+        )
 
     def patch(self, where: Where, content_type: str, body: Any, options: WriteOptions) -> Outcome:
         """Change an object by a patch of ``content_type`` (json, merge or strategic)."""
@@ -138,7 +151,7 @@ class Rest:
             case "application/json-patch+json":
                 new = patch.json_patch(whole, body)
             case "application/merge-patch+json":
-                new = patch.merge_patch(whole, _patch_object(body))
+                new = patch.merge_patch(whole, _patch_object(body, "error decoding patch: "))
             case "application/strategic-merge-patch+json" if not kind.custom:
                 changed = strategic.merge(kind.kind, whole, _patch_object(body))
                 new = {**changed, "apiVersion": kind.api_version, "kind": kind.kind}
@@ -152,22 +165,22 @@ class Rest:
 
     def _replace(self, where: Where, old: Obj, obj: Obj, options: WriteOptions, *, patch: str = "") -> Outcome:
         kind, before = where.kind, old["metadata"]
-        check_current(where, obj["metadata"], before)
-        check_finalizers(where, obj["metadata"], before)
+        check_current(where, obj["metadata"], before, patched=bool(patch))
+        causes = list(metadata.changes(obj, old))
         warnings = check_fields(kind, obj, options.validation, patch=patch)
         obj = _part(where, old, obj)
-        metadata = obj["metadata"]
+        about = obj["metadata"]
         for key in (*SERVER_META, "resourceVersion"):
-            metadata.pop(key, None)
+            about.pop(key, None)
             if key in before:
-                metadata[key] = before[key]
+                about[key] = before[key]
         if not where.subresource:
             strategy.prepare(kind.resource, obj, old, self._now())
-            _check(kind, obj, old)
+            _check(kind, obj, old, causes)
         obj.pop("apiVersion", None)
         obj.pop("kind", None)
         if kind.generation and _spec_of(obj, kind) != _spec_of(old, kind):
-            metadata["generation"] = before.get("generation", 0) + 1
+            about["generation"] = before.get("generation", 0) + 1
         gone = self._save(kind, old, obj, options)
         return Outcome(obj, gone=gone, warnings=warnings)
 
@@ -184,9 +197,9 @@ class Rest:
 
     def overwrite(self, kind: Kind, obj: Obj) -> None:
         """Store an object that the server itself changed; a new spec is a new generation."""
-        metadata = obj["metadata"]
+        about = obj["metadata"]
         if kind.generation:
-            metadata["generation"] = metadata.get("generation", 0) + 1
+            about["generation"] = about.get("generation", 0) + 1
         self._put(kind, obj)
 
     # --- delete -------------------------------------------------------------------------------------------------
@@ -195,11 +208,11 @@ class Rest:
         """Delete, or begin to: finalizers and a pod's grace period keep an object terminating."""
         kind, stored = where.kind, self.get(where)
         old, obj = stored.obj(), stored.obj()
-        metadata = obj["metadata"]
-        if options.uid and options.uid != metadata["uid"]:
-            raise other_uid(where, options.uid, metadata["uid"])
-        if options.resource_version and options.resource_version != metadata["resourceVersion"]:
-            raise other_version(where, options.resource_version, metadata["resourceVersion"])
+        about = obj["metadata"]
+        if options.uid and options.uid != about["uid"]:
+            raise other_uid(where, options.uid, about["uid"])
+        if options.resource_version and options.resource_version != about["resourceVersion"]:
+            raise other_version(where, options.resource_version, about["resourceVersion"])
         self._admission.delete(kind, where.name)
         deletion.terminate(kind, obj, options, self._now())
         if kind.resource == CRDS:
@@ -251,8 +264,13 @@ class Rest:
             self._save(definitions, stored.obj(), crd, WriteOptions())
 
 
-def _check(kind: Kind, obj: Obj, old: Obj | None) -> None:
-    causes = [*names.faults(kind.resource, obj), *strategy.validate(kind.resource, obj, old)]
+def _check(kind: Kind, obj: Obj, old: Obj | None, causes: Sequence[Cause] = ()) -> None:
+    causes = [
+        *causes,
+        *names.faults(kind.resource, obj),
+        *metadata.faults(obj, old, core=not kind.custom and kind.resource != CRDS),
+        *strategy.validate(kind.resource, obj, old),
+    ]
     if causes:
         raise invalid(kind.kind, kind.group, str(meta(obj).get("name") or ""), causes)
 
@@ -279,9 +297,11 @@ def _spec_of(obj: Obj, kind: Kind) -> Obj:
     return {key: value for key, value in obj.items() if key != "metadata" and not (kind.has_status and key == "status")}
 
 
-def _patch_object(body: Any) -> Obj:
+def _patch_object(body: Any, prefix: str = "") -> Obj:
     if not isinstance(body, dict):
-        raise bad_request(f"json: cannot unmarshal {json_name(body)} into Go value of type map[string]interface {{}}")
+        raise bad_request(
+            f"{prefix}json: cannot unmarshal {json_name(body)} into Go value of type map[string]interface {{}}"
+        )
     return body
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from podidentity.lab.kube.errors import StatusError, bad_request
+from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.objects import Obj, go_text
 from podidentity.lab.kube.types import Field, type_of
 
@@ -33,7 +33,7 @@ def _object(of: str, target: Obj, patch: Obj) -> Obj:
         case None | "merge":
             pass
         case other:
-            raise bad_request(f"unknown patch directive {other!r}")
+            raise StatusError(500, f"unknown patch type: {other} in map: {go_text(patch)}", reason="")
     result = dict(target)
     if (kept := patch.get(_RETAIN)) is not None:
         result = {key: value for key, value in result.items() if key in kept}

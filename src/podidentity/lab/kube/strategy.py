@@ -6,13 +6,23 @@ A kind without an entry in the tables here has nothing special.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from podidentity.lab.kube import crds, defaults
+from podidentity.lab.kube import crds, datamaps, defaults
 from podidentity.lab.kube.errors import Cause, not_here
+from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, dig, encode, go_value, meta
+
+_RBAC: Final = "rbac.authorization.k8s.io"
+_LEASES: Final = "leases.coordination.k8s.io"
+MADE_BY_UPDATE: Final = frozenset(
+    [
+        *("endpoints", "events", "services", _LEASES),
+        *(f"{name}.{_RBAC}" for name in ("clusterroles", "clusterrolebindings", "roles", "rolebindings")),
+    ]
+)
+"""The resources whose objects an update creates where there are none."""
 
 _TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
 
@@ -24,6 +34,11 @@ def prepare(resource: str, obj: Obj, old: Obj | None, now: float) -> None:
     """Default ``obj`` in place; ``old`` is None for a create."""
     if found := _PREPARE.get(resource):
         found(obj, old, now)
+
+
+def versioned(kind: Kind) -> bool:
+    """Whether an update has to say which version it is of."""
+    return kind.custom or kind.resource == _LEASES
 
 
 def validate(resource: str, obj: Obj, old: Obj | None) -> Iterator[Cause]:
@@ -95,6 +110,22 @@ def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
     obj.setdefault("type", "Opaque")
     for key, value in (obj.pop("stringData", None) or {}).items():
         obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
+
+
+def _event(obj: Obj, _old: Obj | None, _now: float) -> None:
+    for name in ("eventTime", "firstTimestamp", "lastTimestamp"):
+        obj.setdefault(name, None)
+    obj.setdefault("source", {})
+    for name in ("reportingComponent", "reportingInstance"):
+        obj.setdefault(name, "")
+
+
+def _lease(obj: Obj, _old: Obj | None, _now: float) -> None:
+    obj.setdefault("spec", {})
+
+
+def _role(obj: Obj, _old: Obj | None, _now: float) -> None:
+    obj.setdefault("rules", None)
 
 
 def _service(obj: Obj, old: Obj | None, _now: float) -> None:
@@ -205,15 +236,11 @@ def _valid_workload(obj: Obj, old: Obj | None) -> Iterator[Cause]:
 
 def _valid_secret(obj: Obj, old: Obj | None) -> Iterator[Cause]:
     yield from _immutable(obj, old, "type")
-    yield from _valid_base64(obj)
+    yield from datamaps.faults(obj, old, whole="data")
 
 
-def _valid_base64(obj: Obj) -> Iterator[Cause]:
-    for key, value in (obj.get("data") or {}).items():
-        try:
-            base64.b64decode(value, validate=True)
-        except (binascii.Error, TypeError, ValueError):
-            yield Cause("FieldValueInvalid", f"Invalid value: {go_value(value)}: not base64", f"data[{key}]")
+def _valid_config_map(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    yield from datamaps.faults(obj, old, whole="[]")
 
 
 def _valid_binding(obj: Obj, old: Obj | None) -> Iterator[Cause]:
@@ -227,10 +254,11 @@ def _valid_crd(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
     yield from crds.faults(obj)
 
 
-_RBAC: Final = "rbac.authorization.k8s.io"
 _PREPARE: Final[Mapping[str, Prepare]] = {
     "namespaces": _namespace,
     "nodes": _node,
+    "events": _event,
+    _LEASES: _lease,
     "pods": _pod,
     "secrets": _secret,
     "services": _service,
@@ -238,10 +266,13 @@ _PREPARE: Final[Mapping[str, Prepare]] = {
     "replicasets.apps": _replica_set,
     "daemonsets.apps": _daemon_set,
     f"clusterrolebindings.{_RBAC}": _binding,
+    f"clusterroles.{_RBAC}": _role,
     f"rolebindings.{_RBAC}": _binding,
+    f"roles.{_RBAC}": _role,
     "customresourcedefinitions.apiextensions.k8s.io": _crd,
 }
 _VALIDATE: Final[Mapping[str, Validate]] = {
+    "configmaps": _valid_config_map,
     "pods": _valid_pod,
     "secrets": _valid_secret,
     "deployments.apps": _valid_workload,

@@ -12,7 +12,7 @@ from typing import Final
 _TYPE: Final = re.compile(
     r"(?P<open>[\[{]?)(?P<name>[A-Za-z0-9]+)(?P<inner>!?)[\]}]?(?:@(?P<key>\w+)|(?P<merge>\+)|(?P<retain>!))?"
 )
-SCALARS: Final = frozenset(["s", "i", "l", "b", "q", "x", "f", "any"])
+SCALARS: Final = frozenset(["s", "i", "l", "b", "q", "x", "f", "t", "u", "y", "any"])
 _GO: Final = {
     "s": "string",
     "i": "int32",
@@ -21,6 +21,9 @@ _GO: Final = {
     "q": "resource.Quantity",
     "x": "intstr.IntOrString",
     "f": "float64",
+    "t": "v1.Time",
+    "u": "v1.MicroTime",
+    "y": "[]uint8",
 }
 
 

@@ -1,0 +1,1 @@
+"""The contract of the embedded API server with the real one: the same tests of both."""
