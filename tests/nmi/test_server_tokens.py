@@ -78,3 +78,19 @@ async def test_bypass_cache_of_a_request_reaches_imds(start: Start, make: type[M
     second = await bench.token(query="&bypass_cache=TRUE")
     assert second.json["access_token"] != first.json["access_token"]
     assert [call.get("bypass_cache") for call in bench.imds.calls] == [None, "true"]
+
+
+async def test_two_hundred_who_wait_are_served_at_once(start: Start, make: type[Make]) -> None:
+    """When the assignments of two hundred waiting pods come, each has its token at once."""
+    bench = await start()
+    loop = asyncio.get_running_loop()
+    pods = [make.pod(f"web-{number}", ip=f"127.3.0.{1 + number}") for number in range(200)]
+    bench.put_pod(*pods)
+    waiting = [asyncio.ensure_future(bench.token(pod.status.pod_ip)) for pod in pods]
+    await until(lambda: bench.app.cluster.waiters.held == 200, 20)
+    begun = loop.time()
+    bench.put_assigned(*(make.assigned(pod) for pod in pods))
+    replies = await asyncio.gather(*waiting)
+    assert {reply.status for reply in replies} == {200}
+    assert loop.time() - begun < 1.0
+    assert len(bench.imds.calls) == 1
