@@ -13,6 +13,7 @@ from tests.deploy.conftest import DEPLOY, Cluster
 from tests.deploy.original import INSTALLATIONS, Obj
 
 from podidentity.lab.scenarios.walkthrough import APPLIED
+from podidentity.manifests.installation import FILES, Mode, Wish, installation
 
 LINE = re.compile(r"(?P<object>\S+/\S+) (?P<word>created|configured|unchanged)")
 IDENTITY = (
@@ -143,3 +144,20 @@ def test_what_the_manifests_say_is_understood_by_the_server(cluster: Cluster) ->
             continue
         done = cluster.server.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", str(path))
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("mode", tuple(Mode))
+def test_moved_to_a_namespace_of_ones_own(cluster: Cluster, mode: Mode) -> None:
+    """What `podidentity manifests install --namespace` prints is taken as a whole, and nothing of it is elsewhere."""
+    cluster.kubectl("create", "namespace", "ids")
+    try:
+        text = installation((DEPLOY / FILES[mode]).read_text(), Wish(mode, "ids", "registry.example.org/p", "v9"))
+        cluster.kubectl("apply", "--validate=strict", "-f", "-", input=text)
+        for kind in ("daemonset", "deployment", "serviceaccount"):
+            names = {one["metadata"]["name"] for one in cluster.get(kind, "-n", "default")["items"]} - {"default"}
+            assert not names
+        assert cluster.get("daemonset", "nmi", "-n", "ids")
+        account = "--as=system:serviceaccount:ids:aad-pod-id-nmi-service-account"
+        assert cluster.kubectl("auth", "can-i", "list", "pods", "-A", account).strip() == "yes"
+    finally:
+        cluster.kubectl("delete", "namespace", "ids", "--wait=true")

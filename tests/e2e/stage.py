@@ -18,6 +18,7 @@ from podidentity.lab.azure import UserAssignedIdentity
 from podidentity.lab.running import RunningLab
 from podidentity.lab.scenarios import objects
 from podidentity.manifests import rendering
+from podidentity.manifests.shipped import shipped
 
 Object = Mapping[str, Any]
 VAULT = "https://vault.azure.net"
@@ -87,13 +88,13 @@ class Stage:
 
     async def install(self, *, nmi: Sequence[str] = (), mic: Sequence[str] = ()) -> None:
         """Apply the shipped manifests, with further flags for nmi and mic, and wait until all of it is ready."""
-        documents = list(yaml.safe_load_all(objects.shipped("podidentityforkubenet.yaml").read_text()))
+        documents = list(yaml.safe_load_all(shipped("podidentityforkubenet.yaml").read_text()))
         for document in documents:
             added = {"nmi": nmi, "mic": mic}.get(document["metadata"]["name"], ())
             if document["kind"] in {"DaemonSet", "Deployment"}:
                 document["spec"]["template"]["spec"]["containers"][0]["args"] += added
         path = objects.write_yaml(self.lab.layout.root / "manifests" / "infrastructure.yaml", *documents)
-        for file in (path, objects.shipped("podidentityexception.yaml"), objects.shipped("csi-provider.yaml")):
+        for file in (path, shipped("podidentityexception.yaml"), shipped("csi-provider.yaml")):
             async for _line in access.apply(self.lab.cluster.client, file):
                 pass
         await self.installed()

@@ -15,8 +15,8 @@ from tests.e2e.transcript import Answer, Typist, differs
 from tests.real_server import kubernetes_programs
 
 from podidentity.lab.running import RunningLab
-from podidentity.lab.scenarios import objects
 from podidentity.lab.scenarios.walkthrough import random_secret
+from podidentity.manifests.shipped import shipped
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(400)]
 
@@ -191,7 +191,7 @@ class Played:
 
     async def _infrastructure(self) -> None:
         for name in MANIFESTS:
-            shutil.copy(objects.shipped(name), self.typist.folder)
+            shutil.copy(shipped(name), self.typist.folder)
         spec, azure = self.lab.spec, self.lab.azure
         for principal in (spec.control_plane_principal_id, spec.kubelet_principal_id):
             for role in ("Managed Identity Operator", "Virtual Machine Contributor"):

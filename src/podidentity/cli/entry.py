@@ -19,6 +19,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "nmi": ("podidentity.cli.nmi", "the node agent: gives each pod the tokens of its own identity"),
     "csi-provider": ("podidentity.cli.csi_provider", "Key Vault objects for the Secrets Store CSI driver"),
     "lab": ("podidentity.cli.lab_command", "a whole cluster on this machine, to try all of it"),
+    "manifests": ("podidentity.cli.manifests", "manifests to install podidentity, and those of your identities"),
     "version": ("podidentity.cli.version", "version, Python and platform"),
 }
 _HELP: Final = frozenset({"-h", "--help", "help"})

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import yaml
 
-import podidentity
-from podidentity.config.errors import ConfigError
-
 SDK_PROGRAM = """
 import hashlib, os, sys
 from azure.core.exceptions import AzureError
@@ -37,15 +34,6 @@ except OSError as error:
     print("no answer:", error, flush=True)
     sys.exit(4)
 """
-
-
-def shipped(name: str) -> Path:
-    """A manifest of ``deploy/``: beside the source tree, or inside the installed package."""
-    package = Path(podidentity.__file__).parent
-    for folder in (package.parents[1] / "deploy", package / "_deploy"):
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(f"deploy/{name} is missing from this installation; install podidentity again")
 
 
 def program_pod(name: str, program: str, env: Mapping[str, str], label: str = "") -> dict[str, object]:

@@ -16,6 +16,7 @@ from podidentity.lab.running import RunningLab
 from podidentity.lab.scenarios import objects
 from podidentity.lab.story import Story
 from podidentity.manifests import rendering
+from podidentity.manifests.shipped import shipped
 
 SECRET = "kvs-test01"  # noqa: S105 - the secret's name; its value is random
 IDENTITY = "uai1"
@@ -95,14 +96,14 @@ class Walkthrough:
         """The shipped manifests, the exceptions, and what then runs."""
         cluster = self.lab.cluster
         self.story.step("Install mic, nmi and csi-provider, and the exceptions")
-        answer = self.show(await cluster.apply(objects.shipped("podidentityforkubenet.yaml")))
+        answer = self.show(await cluster.apply(shipped("podidentityforkubenet.yaml")))
         created = [f"{name} created" for name in APPLIED]
         self.story.claim(
             "the manifest's twelve objects are created in the walkthrough's order",
             answer.text.split("\n")[:-1] == created,
         )
-        self.show(await cluster.apply(objects.shipped("podidentityexception.yaml")))
-        self.show(await cluster.apply(objects.shipped("csi-provider.yaml")))
+        self.show(await cluster.apply(shipped("podidentityexception.yaml")))
+        self.show(await cluster.apply(shipped("csi-provider.yaml")))
         nodes = self.lab.spec.node_count
         try:
             with self.story.waiting("mic, nmi and csi-provider become ready"):

@@ -1,0 +1,102 @@
+"""What ``terraform output -json`` says of identities and vault secrets, found by its shape. No I/O.
+
+Outputs have the names their author gave them: ``UAI1_ClientId`` after the module's, or bare ``ClientId``. So scalars
+belong together when what is before their last ``_`` is equal, and an object is an identity when it looks like one.
+The cluster's own identity has no ``Name`` among its outputs, and is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from podidentity.config.errors import ConfigError
+from podidentity.manifests.rendering import IdentityValues
+from podidentity.rules.resource_id import parse_identity_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_SECRET_ID: Final = re.compile(r"https://(?P<vault>[^./]+)\.vault\.[^/]+/secrets/(?P<secret>[^/]+)/(?P<version>[^/]+)")
+
+
+class _Output(msgspec.Struct, frozen=True):
+    value: object
+
+
+_OUTPUTS: Final = msgspec.json.Decoder(dict[str, _Output])
+
+
+@dataclass(frozen=True, slots=True)
+class SecretValues:
+    """A secret of a vault, one version of it."""
+
+    vault: str
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the outputs name, in their order."""
+
+    identities: tuple[IdentityValues, ...]
+    secrets: tuple[SecretValues, ...]
+    tenants: tuple[str, ...]
+
+
+def read_outputs(text: bytes) -> Found:
+    """Read ``terraform output -json``. Raises ConfigError when it is something else, or names no identity."""
+    try:
+        outputs = {name: output.value for name, output in _OUTPUTS.decode(text).items()}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not the JSON of `terraform output -json`, without a name after it: {error}") from error
+    groups = _groups(outputs)
+    identities = dict.fromkeys((*_of_groups(groups), *_of_objects(outputs)))
+    if not identities:
+        raise ConfigError(
+            f"no output names a user-assigned identity: an object with name, id and client_id, or outputs that end in "
+            f"Name, Id and ClientId; there are {', '.join(outputs) or 'none'}"
+        )
+    secrets = [
+        SecretValues(match["vault"], match["secret"], match["version"])
+        for value in outputs.values()
+        if isinstance(value, str) and (match := _SECRET_ID.fullmatch(value))
+    ]
+    tenants = [group["TenantId"] for group in groups.values() if "TenantId" in group]
+    return Found(tuple(identities), tuple(dict.fromkeys(secrets)), tuple(dict.fromkeys(tenants)))
+
+
+def _groups(outputs: Mapping[str, object]) -> Mapping[str, Mapping[str, str]]:
+    """Text outputs by what is before the last ``_`` of their names."""
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for name, value in outputs.items():
+        if isinstance(value, str):
+            group, _, last = name.rpartition("_")
+            found[group][last] = value
+    return found
+
+
+def _of_groups(groups: Mapping[str, Mapping[str, str]]) -> Iterator[IdentityValues]:
+    for group in groups.values():
+        name, resource, client = group.get("Name", ""), group.get("Id", ""), group.get("ClientId", "")
+        if name and client and parse_identity_id(resource):
+            yield IdentityValues(name, resource, client)
+
+
+def _of_objects(value: object) -> Iterator[IdentityValues]:
+    """Identities among objects and lists, however deep."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _of_objects(item)
+    if not isinstance(value, dict):
+        return
+    name, resource, client = (value.get(key) for key in ("name", "id", "client_id"))
+    if isinstance(name, str) and isinstance(resource, str) and isinstance(client, str) and parse_identity_id(resource):
+        yield IdentityValues(name, resource, client)
+    for item in value.values():
+        yield from _of_objects(item)
