@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -19,6 +22,7 @@ from podidentity.kube.errors import (
     Unauthorized,
 )
 from podidentity.kube.settings import KubeSettings
+from podidentity.kube.transport import PROBES, connector
 
 if TYPE_CHECKING:
     from tests.kube.conftest import Certificates, FakeApi, Served
@@ -158,3 +162,28 @@ async def test_unix_socket(certificates: Certificates, serve: object, tmp_path: 
     async with opened(tls_settings(url, certificates, unix_socket=str(tmp_path / "none.sock"))) as client:
         with pytest.raises(KubeUnavailable):
             await client.server_version()
+
+
+async def test_a_silent_server_is_asked_whether_it_is_there() -> None:
+    """A watch whose packets are dropped on the way is told so by the kernel, long before a bookmark is missed."""
+
+    async def begin(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n")
+        await gone.wait()
+        writer.close()
+
+    gone = asyncio.Event()
+    server = await asyncio.start_server(begin, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with aiohttp.ClientSession(connector=connector(KubeSettings(server=url))) as session:
+        answer = await session.get(url)
+        assert answer.connection is not None
+        assert answer.connection.transport is not None
+        sock = answer.connection.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        found = {option: sock.getsockopt(socket.IPPROTO_TCP, option) for option in PROBES}
+        assert found == PROBES
+        answer.close()
+    gone.set()
+    server.close()
+    await server.wait_closed()

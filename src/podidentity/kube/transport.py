@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from aiohttp.client_proto import ResponseHandler
 from podidentity.config.errors import ConfigError
 
 if TYPE_CHECKING:
+    from aiohappyeyeballs import AddrInfoType
     from aiohttp.client_reqrep import ClientRequest
     from aiohttp.tracing import Trace
 
@@ -25,6 +27,9 @@ POOL: Final = 64
 
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept."""
+
+PROBES: Final = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+"""A silent connection is probed after 15 s, and given up when three probes, 5 s apart, are not answered."""
 
 
 class TlsFiles:
@@ -121,4 +126,14 @@ def connector(settings: KubeSettings) -> aiohttp.BaseConnector:
     """Build the pool of connections; call it inside a running loop."""
     if settings.unix_socket:
         return _UnixTlsConnector(settings.unix_socket, limit=POOL, keepalive_timeout=KEEP_ALIVE)
-    return aiohttp.TCPConnector(limit=POOL, keepalive_timeout=KEEP_ALIVE)
+    return aiohttp.TCPConnector(limit=POOL, keepalive_timeout=KEEP_ALIVE, socket_factory=_probed_socket)
+
+
+def _probed_socket(address: AddrInfoType) -> socket.socket:
+    """Make a socket whose silence is asked about: a watch is told within half a minute that nobody is there."""
+    family, kind, protocol = address[:3]
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in PROBES.items():
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    return sock
