@@ -99,11 +99,33 @@ def test_the_exceptions_are_those_of_the_manifest(helm: Helm) -> None:
 
 
 def test_no_other_object_is_rendered_by_default(helm: Helm) -> None:
-    """What is optional is off."""
-    kinds = [item["kind"] for item in helm.objects({})]
+    """What is optional is off; what is only there while a release is uninstalled is a hook that leaves nothing."""
+    objects = helm.objects({})
+    hooks = [item for item in objects if "helm.sh/hook" in item["metadata"].get("annotations", {})]
+    kinds = [item["kind"] for item in objects if item not in hooks]
     assert sorted(kinds) == sorted(
         [
             *(["ServiceAccount", "ClusterRole", "ClusterRoleBinding"] * 2),
             *("DaemonSet", "Deployment", "AzurePodIdentityException", "AzurePodIdentityException"),
         ]
     )
+    assert sorted(item["kind"] for item in hooks) == ["DaemonSet", "Pod", "Role", "RoleBinding", "ServiceAccount"]
+    for hook in hooks:
+        annotations = hook["metadata"]["annotations"]
+        assert annotations["helm.sh/hook"] == "post-delete"
+        assert {"hook-succeeded", "hook-failed"} <= {*annotations["helm.sh/hook-delete-policy"].split(",")}
+    assert not [item for item in helm.objects({"nmi": {"removeDatapathOnUninstall": False}}) if item in hooks]
+
+
+def test_the_cleanup_runs_where_nmi_ran(helm: Helm) -> None:
+    """The same nodes, image and probe port: nothing is removed while the nmi of a node still holds that port."""
+    values = {"nmi": {"probePort": 8086, "nodeSelector": {"pool": "a"}, "affinity": {"nodeAffinity": {"x": []}}}}
+    objects = helm.objects(values)
+    nmi, cleanup = (one(objects, "DaemonSet", f"aad-pod-identity-{name}") for name in ("nmi", "nmi-cleanup"))
+    for field in ("nodeSelector", "tolerations", "affinity", "hostNetwork"):
+        assert cleanup["spec"]["template"]["spec"][field] == nmi["spec"]["template"]["spec"][field]
+    assert container(cleanup)["image"] == container(nmi)["image"]
+    assert container(cleanup)["args"] == ["--uninstall-datapath", "--stay", "--http-probe-port=8086"]
+    assert container(cleanup)["readinessProbe"]["httpGet"]["port"] == 8086
+    selector = nmi["spec"]["selector"]["matchLabels"].items()
+    assert not selector <= cleanup["spec"]["template"]["metadata"]["labels"].items()

@@ -102,6 +102,8 @@ def test_every_flag_of_the_original_is_accepted() -> None:
             ["--node=n", "--install-datapath", "--uninstall-datapath"],
             "--install-datapath and --uninstall-datapath exclude each other; give one",
         ),
+        (["--node=n", "--stay"], "--stay has a meaning only beside --uninstall-datapath; give both or none"),
+        (["--await-daemonset=name"], '--await-daemonset: "name" is not NAMESPACE/NAME'),
     ],
 )
 def test_m42_a_wrong_command_line_is_one_line(argv: Sequence[str], words: str) -> None:
@@ -130,6 +132,8 @@ def test_d13_without_a_node_nothing_starts(argv: Sequence[str]) -> None:
 def test_removing_the_datapath_needs_no_node() -> None:
     """The clean-up runs without knowing where it is."""
     assert nmi_settings(["--uninstall-datapath"], {}).uninstall_datapath
+    assert nmi_settings(["--uninstall-datapath", "--stay"], {}).stay
+    assert nmi_settings(["--await-daemonset=ns/name"], {}).await_daemonset == "ns/name"
 
 
 def test_version_and_help_need_nothing_else() -> None:

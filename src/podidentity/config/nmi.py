@@ -44,6 +44,10 @@ def _ipv4(text: str) -> str:
     return ""
 
 
+def _namespaced(name: str) -> str:
+    return "" if not name or re.fullmatch(r"[a-z0-9-]+/[a-z0-9.-]+", name) else "is not NAMESPACE/NAME"
+
+
 def _https(urls: tuple[str, ...]) -> str:
     for url in urls:
         parts = urlsplit(url)
@@ -119,6 +123,10 @@ class NmiSettings(CommonSettings):
     kubelet_config: str = flag("kubelet-config", TEXT, "/etc/default/kubelet", "file that names the network plugin")
     install_datapath: bool = switch("install-datapath", "install guard and redirect, and exit")
     uninstall_datapath: bool = switch("uninstall-datapath", "remove guard and redirect, and exit")
+    stay: bool = switch("stay", "with --uninstall-datapath: do not exit, be ready once they are gone")
+    await_daemonset: str = flag(
+        "await-daemonset", TEXT, "", "NAMESPACE/NAME: wait until it is ready on every node, and exit", _namespaced
+    )
     source_check: str = flag(
         "source-check",
         TEXT,
@@ -196,7 +204,9 @@ def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings
         raise UsageError("--install-datapath and --uninstall-datapath exclude each other; give one")
     if settings.node.startswith("$("):
         raise UsageError(f"--node: {settings.node} was not replaced; give the container that environment variable")
-    if not settings.node and not settings.uninstall_datapath:
+    if settings.stay and not settings.uninstall_datapath:
+        raise UsageError("--stay has a meaning only beside --uninstall-datapath; give both or none")
+    if not (settings.node or settings.uninstall_datapath or settings.await_daemonset):
         raise UsageError("--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName")
     if settings.operation_mode == "managed" and not settings.force_namespaced:
         raise ConfigError("managed mode not intialized in force namespaced mode; add --forceNamespaced=true")

@@ -33,6 +33,7 @@ from podidentity.nmi.datapath.rules import Datapath
 from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
 from podidentity.nmi.local import is_local
+from podidentity.nmi.removal import await_daemonset, stay_removed
 from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
 from podidentity.nmi.status import Status
@@ -51,7 +52,10 @@ async def run(settings: NmiSettings) -> None:
     """Run nmi until cancelled; the datapath stays in place. Raises ConfigError for what a person must mend."""
     log = get_logger()
     if settings.uninstall_datapath:
-        await _uninstall(log)
+        await (stay_removed(settings.http_probe_port, log) if settings.stay else _uninstall(log))
+        return
+    if settings.await_daemonset:
+        await _await(settings, log)
         return
     target = node_address(settings.nmi_listen_address, settings.host_ip, settings.metadata_ip, settings.metadata_port)
     nft = Nft(_datapath(settings, target))
@@ -67,6 +71,13 @@ async def _uninstall(log: Logger) -> None:
     except NftFailed as failed:
         raise ConfigError(f"the datapath could not be removed: {failed}") from failed
     log.info("datapath is removed")
+
+
+async def _await(settings: NmiSettings, log: Logger) -> None:
+    target = load_settings(settings.kubeconfig, os.environ, option="KUBECONFIG")
+    user_agent = Build.of(os.environ).user_agent("NMI", settings.custom_user_agent)
+    async with KubeClient(target, user_agent=user_agent) as client:
+        await await_daemonset(client, settings.await_daemonset, log)
 
 
 async def _install(nft: Nft, log: Logger) -> None:

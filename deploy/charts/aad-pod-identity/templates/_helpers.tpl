@@ -151,3 +151,10 @@ labels:
   verbs: [use]
 {{- end -}}
 {{- end -}}
+
+{{/* A hook that leaves nothing. Argument: the weight. */}}
+{{- define "podidentity.hook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}

@@ -117,6 +117,11 @@ async def uninstall(run: Run = run_nft) -> None:
     await run(("-f", "-"), rules.remove(rules.GUARD))
 
 
+async def installed(run: Run = run_nft) -> bool:
+    """Whether any of the tables is on this node. Raises ConfigError."""
+    return any([await _exists(run, table) for table in (rules.REDIRECT, rules.BRIDGE, rules.GUARD)])
+
+
 async def _exists(run: Run, table: str) -> bool:
     try:
         await run(("-s", "list", "table", *table.split()), "")
