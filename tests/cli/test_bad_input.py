@@ -64,6 +64,9 @@ def kubeconfig(folder: Path, port: int = 1, *, context: bool = True) -> Path:
     return path
 
 
+SERVERS = "'kind' is not one of 'embedded', 'real'"
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
@@ -80,8 +83,8 @@ def kubeconfig(folder: Path, port: int = 1, *, context: bool = True) -> Path:
         (["nmi", "--node=n", "--nmi-port=99999"], "nmi: --nmi-port: "),
         (["lab", "up", "--nodes", "0"], "lab: up: Invalid value for '--nodes'"),
         (["lab", "demo", "--nodes", "0"], "lab: demo: Invalid value for '--nodes'"),
-        (["lab", "up", "--api-server=kind"], "lab: up: Invalid value for '--api-server'"),
-        (["lab", "demo", "--api-server=kind"], "lab: demo: Invalid value for '--api-server'"),
+        (["lab", "up", "--api-server=kind"], f"lab: up: Invalid value for '--api-server': {SERVERS}"),
+        (["lab", "demo", "--api-server=kind"], f"lab: demo: Invalid value for '--api-server': {SERVERS}"),
         (["lab", "demo", "--network=mesh"], "lab: demo: Invalid value for '--network'"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import shlex
@@ -14,11 +15,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from podidentity.cli.entry import run
-from podidentity.cli.lab import _run
+from podidentity.cli.lab import _print_next, _run
 from podidentity.cli.lab_up import until_removed
 from podidentity.lab.layout import Layout
+from podidentity.lab.outer import Wish
 from podidentity.lab.spec import new_spec, save_spec
 
 
@@ -124,3 +127,19 @@ async def test_a_removed_directory_ends_its_lab(tmp_path: Path) -> None:
     lock.unlink()
     async with asyncio.timeout(5):
         await waiting
+
+
+@pytest.mark.parametrize(
+    ("wish", "command"),
+    [
+        (Wish(Path()), "podidentity lab up "),
+        (Wish(Path(), api_server="real"), "podidentity lab up --api-server=real "),
+        (Wish(Path(), nodes=3, network="routed"), "podidentity lab up --nodes=3 --network=routed "),
+    ],
+)
+def test_what_to_try_next_is_a_lab_like_the_demos(wish: Wish, command: str) -> None:
+    """Who liked the demo on the real API server is not sent to the embedded one."""
+    heard = io.StringIO()
+    _print_next(Console(file=heard, width=80), wish)
+    assert f"   {command}" in heard.getvalue()
+    assert all("#" in line for line in heard.getvalue().splitlines()[2:])

@@ -72,7 +72,7 @@ def test_a_pages_commands_work_in_their_order(page: Path, tmp_path: Path) -> Non
             timeout=30,
             check=False,
         )
-    if "refuses" in done.stderr:
+    if "refuses" in done.stderr or "`make kube-assets` in a checkout builds it" in done.stderr:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr + done.stdout
 

@@ -192,7 +192,10 @@ class Stage:
         async def check() -> bool:
             return is_ready({"status": await access.status_of(self.lab.cluster.client, "default", name)})
 
-        return await until(check, f"pod {name} is ready", within)
+        try:
+            return await until(check, f"pod {name} is ready", within)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it heard {await self.everything_told(name)}") from None
 
     async def get(self, url: str, pod: str, **headers: str) -> Reply:
         """What a pod is answered when it GETs a URL."""
@@ -229,12 +232,13 @@ class Stage:
         try:
             await until(check, f"an Event {reason!r} about {kind} {name} that says {words}", within)
         except AssertionError as error:
-            others = await self.call(
-                "GET", f"{DEFAULT}/events", params={"fieldSelector": f"involvedObject.name={name}"}
-            )
-            said = [f"{event['reason']}: {event['message']}" for event in others["items"]]
-            raise AssertionError(f"{error}; it heard {said}") from None
+            raise AssertionError(f"{error}; it heard {await self.everything_told(name)}") from None
         return found[-1]
+
+    async def everything_told(self, name: str) -> list[str]:
+        """All Events about objects of that name, for a test that fails."""
+        found = await self.call("GET", f"{DEFAULT}/events", params={"fieldSelector": f"involvedObject.name={name}"})
+        return [f"{event['reason']}: {event['message']}" for event in found["items"]]
 
     async def gone(self, path: str, within: float = 30) -> None:
         """Wait until an object is no more."""

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.e2e.background import KERNEL_SECONDS, attached_to, first_process, gone, lab_up, reads_its_secret
 from tests.e2e.processes import Footprint, command, component, names_in, run, said, tree
 from tests.e2e.stage import CUSTOM, Stage, is_ready, until
 
-from podidentity.lab.azure import LabAzure
-from podidentity.lab.cluster import Cluster
-from podidentity.lab.layout import Layout
-from podidentity.lab.lock import holder
-from podidentity.lab.running import RunningLab
-from podidentity.lab.spec import load_spec
-
-KERNEL_SECONDS = 15
-"""The kernel takes nested pid namespaces apart one after the other: about 1.6 s for two nodes on an idle machine."""
-
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
-
-
-async def lab_up(folder: Path) -> None:
-    """``podidentity lab up``; skips where namespaces are refused."""
-    code, _, errors = await run("lab", "up", "--dir", str(folder))
-    if "this system refuses" in errors:
-        pytest.skip(errors)
-    assert code == 0, errors
-
-
-@asynccontextmanager
-async def attached_to(folder: Path) -> AsyncIterator[Stage]:
-    """A running lab as another process sees it: through its kubeconfig and the cloud's socket."""
-    layout = Layout(folder)
-    spec = load_spec(layout.spec)
-    assert spec is not None
-    async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(Cluster(layout, spec))
-        azure = await stack.enter_async_context(LabAzure(spec, layout.cloud_socket))
-        yield Stage(RunningLab(spec, layout, cluster, azure))
-
-
-def first_process(folder: Path) -> int:
-    """The lab's first process."""
-    found = holder(Layout(folder).lock)
-    assert found is not None
-    return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -68,18 +30,6 @@ async def folder(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Path
         yield folder
     finally:
         await run("lab", "down", "--dir", str(folder), "--remove")
-
-
-async def reads_its_secret(stage: Stage, name: str) -> None:
-    """A new pod with an identity of its own gets its secret."""
-    value = secrets.token_urlsafe(12)
-    identity = await stage.identity(name)
-    vault = await stage.vault(identity)
-    await stage.lab.azure.set_secret(vault, name, value)
-    await stage.secret_class(name, identity, name)
-    await stage.pod(name, label=f"{name}-binding", mount=name)
-    await stage.ready(name, within=60)
-    assert await stage.file(name, name) == value
 
 
 async def leader(stage: Stage) -> str:
@@ -152,15 +102,6 @@ async def assigned(stage: Stage) -> list[tuple[str, str]]:
     """Name and uid of every AzureAssignedIdentity."""
     items = await stage.lab.cluster.objects(f"{CUSTOM}/azureassignedidentities")
     return [(item["metadata"]["name"], item["metadata"]["uid"]) for item in items]  # type: ignore[index]  # JSON
-
-
-def gone(footprint: Footprint) -> Callable[[], Awaitable[bool]]:
-    """Whether nothing of it is left."""
-
-    async def check() -> bool:
-        return not footprint.left()
-
-    return check
 
 
 async def test_a_demo_is_killed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The same walkthrough with other nodes' networks, and without kubectl."""
+"""The same walkthrough with other nodes' networks, without kubectl, and as `lab demo` on either API server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import pytest
 from tests.e2e.conftest import new_lab
 from tests.e2e.processes import run
+from tests.real_server import kubernetes_programs
 
 from podidentity.lab.cluster import Cluster
 from podidentity.lab.scenarios.walkthrough import Walkthrough
@@ -26,9 +27,14 @@ async def test_routed_pods() -> None:
     assert walkthrough.story.facts["imdsRequestsFromPods"] == 0
 
 
-async def test_a_demo_without_kubectl_as_json() -> None:
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("server", ["embedded", "real"])
+async def test_a_demo_without_kubectl_as_json(server: str) -> None:
     """`lab demo --no-kubectl --json` prints one JSON document and nothing else, with every claim and its evidence."""
-    code, output, errors = await run("lab", "demo", "--no-kubectl", "--json", "--nodes", "1")
+    if server == "real":
+        kubernetes_programs("kube-apiserver")
+    options = ("--no-kubectl", "--json", "--nodes=1", f"--api-server={server}")
+    code, output, errors = await run("lab", "demo", *options, within=200)
     if "this system refuses" in errors:
         pytest.skip(errors)
     assert (code, errors) == (0, "")
@@ -36,6 +42,6 @@ async def test_a_demo_without_kubectl_as_json() -> None:
     assert facts["proved"] is True
     assert len(facts["claims"]) >= 7
     assert all(claim["holds"] is True and claim["claim"] for claim in facts["claims"])
-    assert facts["kubectl"] == ""
+    assert (facts["kubectl"], facts["apiServer"]) == ("", server)
     assert facts["imdsRequestsFromPods"] == 0
     assert 0 < facts["secondsToReady"] < facts["seconds"]

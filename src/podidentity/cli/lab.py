@@ -30,6 +30,7 @@ from podidentity.cli.lab_options import (
     filled,
     wish_for,
     with_dir,
+    with_options,
 )
 from podidentity.cli.lab_up import STOP_SECONDS, hold, read_spec, start_in_background
 from podidentity.config.errors import ConfigError
@@ -143,8 +144,8 @@ def down(
 def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say whether a lab runs in --dir and what runs in it."""
     layout = _running(directory)
-    server = read_spec(layout).api_server
-    typer.echo(f"running, process {holder(layout.lock)}, {server} API, KUBECONFIG={layout.kubeconfig}")
+    server = f"{read_spec(layout).api_server} API (Kubernetes {_run(_version(layout))})"
+    typer.echo(f"running, process {holder(layout.lock)}, {server}, KUBECONFIG={layout.kubeconfig}")
     for word in ("nodes", "pods"):
         typer.echo(_run(_table(layout, word, "", "default", every=word == "pods")))
 
@@ -153,6 +154,11 @@ def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
 def kubeconfig(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Print the path of the lab's kubeconfig."""
     typer.echo(_running(directory).kubeconfig)
+
+
+async def _version(layout: Layout) -> str:
+    async with Cluster(layout, read_spec(layout)) as cluster:
+        return await cluster.version()
 
 
 async def _table(layout: Layout, word: str, name: str, namespace: str, *, every: bool) -> str:
@@ -241,8 +247,9 @@ def demo(
     """Play the walkthrough in a new lab, from an empty cloud to the secret in a pod; leaves nothing behind."""
     console = None if as_json else Console(highlight=False)
     kubectl = None if no_kubectl else Cluster.find_kubectl()
+    wish = filled(Wish(Path(), kubectl=kubectl), nodes, network, api_server)
     try:
-        story = _run(play(console, filled(Wish(Path(), kubectl=kubectl), nodes, network, api_server)))
+        story = _run(play(console, wish))
     except (KeyboardInterrupt, typer.Exit):
         typer.echo("podidentity lab: interrupted; nothing is left of the demo", err=True)
         raise
@@ -253,14 +260,14 @@ def demo(
     if not story.proved:
         raise ConfigError("not every claim held; the lines marked NO say which")
     if console:
-        _print_next(console)
+        _print_next(console, wish)
 
 
-def _print_next(console: Console) -> None:
+def _print_next(console: Console, wish: Wish) -> None:
     """What to try after the demo, as commands that work when they are pasted."""
     console.print("\n[bold]Next[/bold]")
     lines = [
-        ("podidentity lab up", "a cluster like this one that stays, with nothing installed yet"),
+        (with_options("podidentity lab up", wish), "a cluster like this one that stays, with nothing installed yet"),
         ("export KUBECONFIG=$(podidentity lab kubeconfig)", "then kubectl talks to it"),
         ("podidentity lab get pods -A", "look around without kubectl"),
         ("podidentity lab down --remove", "end it, and leave nothing"),

@@ -51,6 +51,13 @@ def with_dir(command: str, directory: Path) -> str:
     )
 
 
+def with_options(command: str, wish: Wish) -> str:
+    """``command`` with what the wish has other than by default."""
+    usual, options = Wish(wish.directory), ("nodes", "network", "api_server")
+    said = [(name, getattr(wish, name)) for name in options if getattr(wish, name) != getattr(usual, name)]
+    return " ".join([command, *(f"--{name.replace('_', '-')}={value}" for name, value in said)])
+
+
 def filled(wish: Wish, nodes: int | None, network: Network | None, api_server: ApiServer | None) -> Wish:
     """The wish with what was said in it; None: nothing was said."""
     return dataclasses.replace(

@@ -21,7 +21,7 @@ def call(app: typer.Typer, argv: Sequence[str], program: str) -> int:
     except typer.Abort:
         raise KeyboardInterrupt from None
     except typer.TyperException as error:
-        words = error.format_message()
+        words = error.format_message().replace(": Value error, ", ": ")
         if error.exit_code != _USAGE:
             raise ConfigError(words) from None
         if not words:  # typer has just printed the help that a group without a subcommand gets

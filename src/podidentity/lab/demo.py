@@ -87,7 +87,7 @@ async def play(console: Console | None, wish: Wish) -> Story:
     begun = time.monotonic()
     with _new_directory() as directory:
         story.step(f"Start a cluster on this machine: {wish.api_server} Kubernetes, simulated Azure, real processes")
-        asked = "" if wish.api_server == "embedded" else f" --api-server {wish.api_server}"
+        asked = "" if wish.api_server == "embedded" else f" --api-server={wish.api_server}"
         story.typed(f"podidentity lab up --dir {directory} --nodes {wish.nodes}{asked}")
         status = console.status("starting") if console and console.is_terminal else None
         with status or contextlib.nullcontext():
