@@ -125,7 +125,7 @@ def test_the_cleanup_runs_where_nmi_ran(helm: Helm) -> None:
     for field in ("nodeSelector", "tolerations", "affinity", "hostNetwork"):
         assert cleanup["spec"]["template"]["spec"][field] == nmi["spec"]["template"]["spec"][field]
     assert container(cleanup)["image"] == container(nmi)["image"]
-    assert container(cleanup)["args"] == ["--uninstall-datapath", "--stay", "--http-probe-port=8086"]
+    assert container(cleanup)["args"] == ["--uninstall-datapath", "--idle", "--http-probe-port=8086"]
     assert container(cleanup)["readinessProbe"]["httpGet"]["port"] == 8086
     selector = nmi["spec"]["selector"]["matchLabels"].items()
     assert not selector <= cleanup["spec"]["template"]["metadata"]["labels"].items()

@@ -102,7 +102,7 @@ def test_every_flag_of_the_original_is_accepted() -> None:
             ["--node=n", "--install-datapath", "--uninstall-datapath"],
             "--install-datapath and --uninstall-datapath exclude each other; give one",
         ),
-        (["--node=n", "--stay"], "--stay has a meaning only beside --uninstall-datapath; give both or none"),
+        (["--node=n", "--idle"], "--idle has a meaning only beside --uninstall-datapath; give both or none"),
         (["--await-daemonset=name"], '--await-daemonset: "name" is not NAMESPACE/NAME'),
     ],
 )
@@ -132,7 +132,7 @@ def test_d13_without_a_node_nothing_starts(argv: Sequence[str]) -> None:
 def test_removing_the_datapath_needs_no_node() -> None:
     """The clean-up runs without knowing where it is."""
     assert nmi_settings(["--uninstall-datapath"], {}).uninstall_datapath
-    assert nmi_settings(["--uninstall-datapath", "--stay"], {}).stay
+    assert nmi_settings(["--uninstall-datapath", "--idle"], {}).idle
     assert nmi_settings(["--await-daemonset=ns/name"], {}).await_daemonset == "ns/name"
 
 

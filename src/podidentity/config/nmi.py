@@ -123,7 +123,7 @@ class NmiSettings(CommonSettings):
     kubelet_config: str = flag("kubelet-config", TEXT, "/etc/default/kubelet", "file that names the network plugin")
     install_datapath: bool = switch("install-datapath", "install guard and redirect, and exit")
     uninstall_datapath: bool = switch("uninstall-datapath", "remove guard and redirect, and exit")
-    stay: bool = switch("stay", "with --uninstall-datapath: do not exit, be ready once they are gone")
+    idle: bool = switch("idle", "after --uninstall-datapath stay instead of exiting, ready once nothing is left")
     await_daemonset: str = flag(
         "await-daemonset", TEXT, "", "NAMESPACE/NAME: wait until it is ready on every node, and exit", _namespaced
     )
@@ -204,8 +204,8 @@ def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings
         raise UsageError("--install-datapath and --uninstall-datapath exclude each other; give one")
     if settings.node.startswith("$("):
         raise UsageError(f"--node: {settings.node} was not replaced; give the container that environment variable")
-    if settings.stay and not settings.uninstall_datapath:
-        raise UsageError("--stay has a meaning only beside --uninstall-datapath; give both or none")
+    if settings.idle and not settings.uninstall_datapath:
+        raise UsageError("--idle has a meaning only beside --uninstall-datapath; give both or none")
     if not (settings.node or settings.uninstall_datapath or settings.await_daemonset):
         raise UsageError("--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName")
     if settings.operation_mode == "managed" and not settings.force_namespaced:

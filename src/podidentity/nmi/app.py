@@ -52,7 +52,7 @@ async def run(settings: NmiSettings) -> None:
     """Run nmi until cancelled; the datapath stays in place. Raises ConfigError for what a person must mend."""
     log = get_logger()
     if settings.uninstall_datapath:
-        await (stay_removed(settings.http_probe_port, log) if settings.stay else _uninstall(log))
+        await (stay_removed(settings.http_probe_port, log) if settings.idle else _uninstall(log))
         return
     if settings.await_daemonset:
         await _await(settings, log)
