@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def test_a_pages_commands_work_in_their_order(cluster: Cluster, page: Path) -> N
     cluster.until_served()
     server = cluster.server
     environ = kubectl_environ(server.kubeconfig, server.folder / "kubecache")
-    environ["PATH"] = f"{server.programs.require('kubectl').parent}:{environ['PATH']}"
+    environ["PATH"] = f"{server.programs.require('kubectl').parent}:{Path(sys.executable).parent}:{environ['PATH']}"
     script = "\n".join(["set -e", *commands(page)])
     done = subprocess.run(
         ["bash", "-c", script], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False
