@@ -17,6 +17,7 @@ from podidentity.config.settings import (
     azure_environ,
     azure_environ_field,
     flag,
+    namespaced,
     one_of,
     read_flags,
     switch,
@@ -80,6 +81,11 @@ class MicSettings(CommonSettings):
     identity_removal_linger: float = flag(
         "identity-removal-linger", DURATION, 120.0, "how long an unused identity stays on its host", at_least(0.0)
     )
+    drain: bool = switch("drain", "take every identity that mic attached off, drop all records, and end")
+    drain_deployment: str = flag(
+        "drain-deployment", TEXT, "", "with --drain: namespace/name of the Deployment to scale to 0 first", namespaced
+    )
+    drain_timeout: float = flag("drain-timeout", DURATION, 600.0, "with --drain: give up after this", above_zero)
     log_format: str = flag("log-format", TEXT, "text", "text or json", one_of("text", "json"))
     pod_namespace: str = ""
     azure_environ: Mapping[str, str] = azure_environ_field()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
@@ -31,6 +32,7 @@ AZURE_NAMES: Final = (
     "MSI_SECRET",
 )
 """Names of the environment that the Azure side reads."""
+_NAMESPACED: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 def _plain(value: object) -> str:
@@ -83,6 +85,11 @@ def at_least(lowest: N) -> Callable[[N], str]:
 def one_of(*words: str) -> Callable[[str], str]:
     """Give a check for a word."""
     return lambda value: "" if value in words else f"is none of {', '.join(words)}"
+
+
+def namespaced(value: str) -> str:
+    """Check for ``namespace/name``, or nothing."""
+    return "" if not value or _NAMESPACED.fullmatch(value) else "is not namespace/name"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

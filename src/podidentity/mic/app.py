@@ -36,6 +36,7 @@ from podidentity.kube.leadership import ElectionSettings, Leadership
 from podidentity.kube.reflector import Reflector
 from podidentity.kube.settings import load_settings
 from podidentity.kube.store import Store
+from podidentity.mic import drain
 from podidentity.mic.assign import AssignSettings, Budget, Shared
 from podidentity.mic.controller import Controller
 from podidentity.mic.credential import CurrentCredential, described
@@ -87,14 +88,18 @@ class App:
         self._version = version
         self._held_up = ""
         self._log = get_logger()
+        self._drained = asyncio.Event()
         core, custom, matched = clients.core, clients.custom, controller.matched
         self._reflectors: tuple[Reflector[Any], ...] = (
             Reflector(core, NODES, Store(), on_change=controller.node, clock=clock, rng=rng),
-            Reflector(custom, AZURE_IDENTITIES, Store(), on_change=matched, clock=clock, rng=rng),
-            Reflector(custom, AZURE_IDENTITY_BINDINGS, Store(), on_change=matched, clock=clock, rng=rng),
             Reflector(custom, AZURE_ASSIGNED_IDENTITIES, Store(), on_change=controller.assigned, clock=clock, rng=rng),
-            Reflector(core, PODS, Store(), label_selector=POD_LABEL, on_change=matched, clock=clock, rng=rng),
         )
+        if not settings.drain:
+            self._reflectors += (
+                Reflector(custom, AZURE_IDENTITIES, Store(), on_change=matched, clock=clock, rng=rng),
+                Reflector(custom, AZURE_IDENTITY_BINDINGS, Store(), on_change=matched, clock=clock, rng=rng),
+                Reflector(core, PODS, Store(), label_selector=POD_LABEL, on_change=matched, clock=clock, rng=rng),
+            )
 
     def probe(self) -> Probe:
         """What the probes answer."""
@@ -117,12 +122,20 @@ class App:
         return reasons
 
     async def run(self) -> None:
-        """Watch always, lead whenever possible."""
+        """Watch always, lead whenever possible; returns only when all is drained. ConfigError: not drained in time."""
         self._log.info("initiating MIC Leader election")
         async with asyncio.TaskGroup() as tasks:
-            for reflector in self._reflectors:
+            running = [
                 tasks.create_task(reflector.run(), name=f"watch {reflector.resource.plural}")
-            tasks.create_task(self._leadership.run(self._lead), name="leadership")
+                for reflector in self._reflectors
+            ]
+            running.append(tasks.create_task(self._leadership.run(self._lead), name="leadership"))
+            if self._settings.drain:
+                await drain.within(self._settings.drain_timeout, self._drained.wait(), self._controller.records)
+            else:
+                await asyncio.Event().wait()
+            for task in running:
+                task.cancel()
 
     async def _lead(self) -> None:
         if self._settings.enable_type_upgrade:
@@ -133,7 +146,12 @@ class App:
         self._log.info(f"pod cache synchronized. Took {format_duration(self._clock.monotonic() - start)}")
         self._log.info("pod watcher started !!")
         self._log.info("sync thread started.")
-        await self._controller.lead()
+        async with asyncio.TaskGroup() as tasks:
+            leading = tasks.create_task(self._controller.lead(), name="controller")
+            if self._settings.drain:
+                await drain.emptied(self._controller.records)
+                leading.cancel()
+                self._drained.set()
 
     async def _upgrade(self) -> None:
         where = UpgradeRecord(
@@ -225,7 +243,7 @@ def build_app(
 def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSettings:
     return AssignSettings(
         batch=settings.create_delete_batch,
-        linger=settings.identity_removal_linger,
+        linger=0.0 if settings.drain else settings.identity_removal_linger,
         reconcile_interval=settings.identity_assignment_reconcile_interval,
         retry_interval=settings.update_user_msi_retry_interval,
         immutable=never_removed(settings, own_client_id),
@@ -233,7 +251,7 @@ def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSetting
 
 
 async def run(settings: MicSettings) -> None:
-    """Run mic until cancelled. Raises ConfigError for what a person must mend."""
+    """Run mic until cancelled, or drained. Raises ConfigError for what a person must mend."""
     environ = os.environ
     info, build = get_logger().info, Build.of(environ)
     _say_hello(settings, build)
@@ -260,17 +278,30 @@ async def run(settings: MicSettings) -> None:
             rng=rng,
             version=build.version,
         )
-        info(f"initialized health probe on port {settings.http_probe_port}")
-        await stack.enter_async_context(StatusServer(port=settings.http_probe_port, probe=app.probe(), metrics=None))
-        info("started health probe")
-        info("registered views for metric")
-        info("starting Prometheus exporter")
-        await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
-        info(f"registered and exported metrics on port {settings.prometheus_port}")
+        if settings.drain:
+            await drain.scale_to_zero(clients.core, settings.drain_deployment)
+        else:
+            await _serve(stack, settings, app, metrics)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(source.run(), name="azure.json")
-            tasks.create_task(events.run(), name="events")
-            tasks.create_task(app.run(), name="mic")
+            beside = [
+                tasks.create_task(source.run(), name="azure.json"),
+                tasks.create_task(events.run(), name="events"),
+            ]
+            await app.run()
+            for task in beside:
+                task.cancel()
+
+
+async def _serve(stack: AsyncExitStack, settings: MicSettings, app: App, metrics: Metrics) -> None:
+    """Open the probe port and the metrics port."""
+    info = get_logger().info
+    info(f"initialized health probe on port {settings.http_probe_port}")
+    await stack.enter_async_context(StatusServer(port=settings.http_probe_port, probe=app.probe(), metrics=None))
+    info("started health probe")
+    info("registered views for metric")
+    info("starting Prometheus exporter")
+    await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
+    info(f"registered and exported metrics on port {settings.prometheus_port}")
 
 
 def _say_hello(settings: MicSettings, build: Build) -> None:

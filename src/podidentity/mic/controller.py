@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from podidentity.api.core import Node, Pod
@@ -51,6 +52,10 @@ class Controller:
             self._take(self._world.seen(change.new))
         elif change.old is not None:
             self._take(self._world.gone(change.old.key, change.old.metadata.uid))
+
+    def records(self) -> Sequence[str]:
+        """``namespace/name`` of every assigned identity there is."""
+        return [name for shelf in self._world.shelves.values() for name in shelf.records]
 
     async def lead(self) -> None:
         """Act until cancelled. Every cache has to be complete: what is not known to be wanted is removed."""
