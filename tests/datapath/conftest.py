@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from podidentity.nmi.datapath.nft import NftFailed
+from podidentity.nmi.datapath.programs import DatapathFailed
 
 IMDS = "169.254.169.254"
 NODE_IP = "10.240.0.4"
@@ -207,15 +207,19 @@ class Net:
 
     async def nft(self, args: tuple[str, ...], text: str) -> str:
         """Run nft on the node: what ``Nft`` takes as its ``run``."""
+        return await self.program(("nft", *args), text)
+
+    async def program(self, command: tuple[str, ...], text: str) -> str:
+        """Run a program on the node: what ``Iptables`` takes as its ``run``."""
         process = await asyncio.create_subprocess_exec(
-            *("ip", "netns", "exec", self.node, "nft", *args),
+            *("ip", "netns", "exec", self.node, *command),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate(text.encode())
         if process.returncode:
-            raise NftFailed(err.decode().splitlines()[0])
+            raise DatapathFailed(err.decode().splitlines()[0])
         return out.decode()
 
     def close(self) -> None:

@@ -8,7 +8,8 @@ import time
 import pytest
 from tests.datapath.conftest import Net, ip, say_on
 
-from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
+from podidentity.nmi.datapath.nft import Nft, uninstall
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath
 
 IMDS = "169.254.169.254"
@@ -174,6 +175,6 @@ async def test_conntrack_entries_are_forgotten(net: Net, kept: subprocess.Popen[
 
 async def test_refusal_of_nft_is_one_line(net: Net) -> None:
     """What nft refuses is told in its own first line."""
-    with pytest.raises(NftFailed, match="syntax error"):
+    with pytest.raises(DatapathFailed, match="syntax error"):
         await net.nft(("-f", "-"), "table nonsense nonsense")
     assert BRIDGE not in await net.nft(("list", "tables"), "")

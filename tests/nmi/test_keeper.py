@@ -13,7 +13,8 @@ from podidentity.nmi.datapath.address import bind, listen_addresses, node_addres
 from podidentity.nmi.datapath.bridged import bridged_uplink
 from podidentity.nmi.datapath.conntrack import ConntrackFailed
 from podidentity.nmi.datapath.keeper import Keeper
-from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
+from podidentity.nmi.datapath.nft import Nft, uninstall
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath, guard, nat64, redirect
 from podidentity.telemetry.logging import get_logger
 
@@ -33,14 +34,14 @@ class FakeNft:
         if "list" in args:
             table = " ".join(args[-2:])
             if table not in self.tables:
-                raise NftFailed("No such file or directory")
+                raise DatapathFailed("No such file or directory")
             return self.tables[table]
         lines = text.splitlines()
         table = lines[0].removeprefix("table ").removesuffix(" {}")
         kind = {GUARD: "guard", BRIDGE: "bridge", REDIRECT: "redirect"}[table]
         if self.broken.get(kind, 0) > 0:
             self.broken[kind] -= 1
-            raise NftFailed(f"{kind} is broken")
+            raise DatapathFailed(f"{kind} is broken")
         removed = len(lines) == 2
         self.order.append(f"-{kind}" if removed else kind)
         self.tables.pop(table, None)

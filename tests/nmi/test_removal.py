@@ -13,7 +13,8 @@ from tests.ports import free_port
 
 from podidentity.config.errors import ConfigError
 from podidentity.kube.errors import KubeUnavailable
-from podidentity.nmi.datapath.nft import NftFailed
+from podidentity.nmi.datapath.choice import NftTool
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT
 from podidentity.nmi.removal import await_daemonset, stay_removed
 from podidentity.telemetry.logging import get_logger
@@ -33,10 +34,10 @@ class Tables:
         """List a table, or remove the one in ``text``."""
         if "list" in args:
             if " ".join(args[-2:]) not in self.there:
-                raise NftFailed("No such file or directory")
+                raise DatapathFailed("No such file or directory")
         elif self.busy:
             self.busy -= 1
-            raise NftFailed("Device or resource busy")
+            raise DatapathFailed("Device or resource busy")
         else:
             self.there.discard(text.splitlines()[-1].removeprefix("delete table "))
         return ""
@@ -68,7 +69,7 @@ def daemonset(ready: int, desired: int, observed: int = 1) -> bytes:
 @asynccontextmanager
 async def staying(tables: Tables, port: int) -> AsyncIterator[None]:
     """The node's part, running."""
-    task = asyncio.ensure_future(stay_removed(port, get_logger(), run=tables, pause=QUICK))
+    task = asyncio.ensure_future(stay_removed(port, get_logger(), [NftTool(tables)], pause=QUICK))
     try:
         yield
     finally:

@@ -123,9 +123,16 @@ class NmiSettings(CommonSettings):
     kubelet_config: str = flag("kubelet-config", TEXT, "/etc/default/kubelet", "file that names the network plugin")
     install_datapath: bool = switch("install-datapath", "install guard and redirect, and exit")
     uninstall_datapath: bool = switch("uninstall-datapath", "remove guard and redirect, and exit")
-    idle: bool = switch("idle", "after --uninstall-datapath stay instead of exiting, ready once nothing is left")
+    idle: bool = switch("idle", "after --install-datapath or --uninstall-datapath stay instead of exiting")
     await_daemonset: str = flag(
         "await-daemonset", TEXT, "", "NAMESPACE/NAME: wait until it is ready on every node, and exit", _namespaced
+    )
+    datapath: str = flag(
+        "datapath",
+        TEXT,
+        "auto",
+        "tool that keeps pods off the metadata service: nft, iptables, iptables-nft, iptables-legacy, or auto",
+        one_of("auto", "nft", "iptables", "iptables-nft", "iptables-legacy"),
     )
     source_check: str = flag(
         "source-check",

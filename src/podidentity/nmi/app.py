@@ -26,9 +26,10 @@ from podidentity.nmi.connection import Limits
 from podidentity.nmi.datapath import kubenet
 from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses, node_address
 from podidentity.nmi.datapath.bridged import bridged_uplink
+from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose, tools
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
-from podidentity.nmi.datapath.nft import Nft, NftFailed, uninstall
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import Datapath
 from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
@@ -52,23 +53,26 @@ async def run(settings: NmiSettings) -> None:
     """Run nmi until cancelled; the datapath stays in place. Raises ConfigError for what a person must mend."""
     log = get_logger()
     if settings.uninstall_datapath:
-        await (stay_removed(settings.http_probe_port, log) if settings.idle else _uninstall(log))
+        await (stay_removed(settings.http_probe_port, log, tools()) if settings.idle else _uninstall(log))
         return
     if settings.await_daemonset:
         await _await(settings, log)
         return
     target = node_address(settings.nmi_listen_address, settings.host_ip, settings.metadata_ip, settings.metadata_port)
-    nft = Nft(_datapath(settings, target))
+    choice = choose(settings.datapath, _datapath(settings, target))
     if settings.install_datapath:
-        await _install(nft, log)
+        await _install(choice, log)
+        if settings.idle:
+            await asyncio.Event().wait()
         return
-    await _Running(settings, target, nft, log).main()
+    await _Running(settings, target, choice, log).main()
 
 
 async def _uninstall(log: Logger) -> None:
     try:
-        await uninstall()
-    except NftFailed as failed:
+        for tool in tools():
+            await tool.uninstall()
+    except DatapathFailed as failed:
         raise ConfigError(f"the datapath could not be removed: {failed}") from failed
     log.info("datapath is removed")
 
@@ -80,13 +84,13 @@ async def _await(settings: NmiSettings, log: Logger) -> None:
         await await_daemonset(client, settings.await_daemonset, log)
 
 
-async def _install(nft: Nft, log: Logger) -> None:
+async def _install(choice: Choice, log: Logger) -> None:
     try:
-        missing = await nft.install_guard()
-        await nft.install_redirect()
-    except NftFailed as failed:
+        missing = await choice.backend.install_guard()
+        await choice.backend.install_redirect()
+    except DatapathFailed as failed:
         raise ConfigError(f"the datapath could not be installed: {failed}") from failed
-    log.info("datapath is installed", bridge=missing or "guarded")
+    log.info("datapath is installed", tool=choice.name, bridge=missing or "guarded")
 
 
 def _datapath(settings: NmiSettings, target: str) -> Datapath:
@@ -109,7 +113,7 @@ class _Running:
 
     settings: NmiSettings
     target: str
-    nft: Nft
+    choice: Choice
     log: Logger
 
     async def main(self) -> None:
@@ -172,17 +176,19 @@ class _Running:
 
     def _keeper(self, stack: AsyncExitStack) -> Keeper:
         """Return the keeper; it hears of changes until ``stack`` is left."""
-        settings = self.settings
+        settings, choice = self.settings, self.choice
         changes: Tampering | None = None
-        try:
-            changes = Tampering((b"podidentity",))
-        except OSError as error:
-            self.log.warning("changes of the datapath are noticed late: netlink does not tell", error=str(error))
-        else:
-            stack.callback(changes.close)
+        if choice.words:
+            try:
+                changes = Tampering(choice.words)
+            except OSError as error:
+                self.log.warning("netlink does not tell of changes, so the datapath is polled", error=str(error))
+            else:
+                stack.callback(changes.close)
+        self.log.info("keeping the datapath", tool=choice.name)
         return Keeper(
-            self.nft,
-            interval=settings.ipt_update_interval,
+            choice.backend,
+            interval=settings.ipt_update_interval if changes else POLL_SECONDS,
             log=self.log,
             forget=partial(forget, settings.metadata_ip, settings.metadata_port),
             changes=changes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Final, Protocol
 
@@ -11,7 +11,8 @@ import msgspec
 
 from podidentity.config.errors import ConfigError
 from podidentity.kube.errors import KubeError
-from podidentity.nmi.datapath.nft import NftFailed, Run, installed, run_nft, uninstall
+from podidentity.nmi.datapath.choice import Tool
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.telemetry.logging import Logger
 from podidentity.telemetry.status import Probe, StatusServer
 
@@ -20,7 +21,7 @@ _QUIET_LOOKS: Final = 3
 _PATIENCE_SECONDS: Final = 180.0
 
 
-async def stay_removed(port: int, log: Logger, *, run: Run = run_nft, pause: float = _PAUSE_SECONDS) -> None:
+async def stay_removed(port: int, log: Logger, tools: Sequence[Tool], *, pause: float = _PAUSE_SECONDS) -> None:
     """Remove the datapath and stay until cancelled; ready on ``port`` once it has been gone for three looks.
 
     ``port`` is the probe port of the nmi of this node: while an nmi holds it, it would repair what is removed.
@@ -31,13 +32,13 @@ async def stay_removed(port: int, log: Logger, *, run: Run = run_nft, pause: flo
         quiet = 0
         while quiet < _QUIET_LOOKS:
             try:
-                there = await installed(run)
-                if there:
-                    await uninstall(run)
+                there = [tool for tool in tools if await tool.installed()]
+                for tool in there:
+                    await tool.uninstall()
                     log.info("datapath is removed")
-            except NftFailed as failed:
+            except DatapathFailed as failed:
                 log.warning("the datapath could not be removed, trying again", error=str(failed))
-                there = True
+                there = list(tools)
             quiet = 0 if there else quiet + 1
             await asyncio.sleep(pause)
         reasons.clear()

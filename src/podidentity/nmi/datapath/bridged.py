@@ -20,3 +20,11 @@ def bridged_uplink(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> str:
         if destination == _DEFAULT and ((device / "bridge").is_dir() or (device / "brport").is_dir()):
             return name
     return ""
+
+
+def iptables_sees_bridges(proc: Path = Path("/proc")) -> bool:
+    """Whether bridged packets are shown to iptables (``net.bridge.bridge-nf-call-iptables``)."""
+    try:
+        return (proc / "sys" / "net" / "bridge" / "bridge-nf-call-iptables").read_text().strip() == "1"
+    except OSError:
+        return False

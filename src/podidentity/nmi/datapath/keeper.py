@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from podidentity.nmi.datapath.conntrack import ConntrackFailed
-from podidentity.nmi.datapath.nft import NftFailed
+from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.telemetry.logging import Logger
 
 _RETRY_SECONDS: Final = 5.0
 
 
 class Backend(Protocol):
-    """The rule sets of one node: ``nft.Nft`` or ``iptables.Iptables``. Methods raise NftFailed."""
+    """The rule sets of one node: ``nft.Nft`` or ``iptables.Iptables``. Methods raise DatapathFailed."""
 
     async def install_guard(self) -> str:
         """Install the first layer; return what is not guarded, or ``""``."""
@@ -77,7 +77,7 @@ class Keeper:
         while True:
             try:
                 missing = await self._backend.install_guard()
-            except NftFailed as failed:
+            except DatapathFailed as failed:
                 await self._failed("guard", failed)
                 continue
             if missing and self._uplink:
@@ -93,7 +93,7 @@ class Keeper:
         while True:
             try:
                 await self._backend.install_redirect()
-            except NftFailed as failed:
+            except DatapathFailed as failed:
                 await self._failed("redirect", failed)
                 continue
             break
@@ -115,7 +115,7 @@ class Keeper:
         while True:
             try:
                 repaired = await self._backend.repair()
-            except NftFailed as failed:
+            except DatapathFailed as failed:
                 self.trouble = f"datapath: {failed}"
                 self._log.error("datapath could not be repaired, trying again", error=str(failed))
                 await asyncio.sleep(self._retry)
@@ -156,7 +156,7 @@ class Keeper:
         else:
             self._log.info("deleted conntrack entries", count=gone)
 
-    async def _failed(self, what: str, failed: NftFailed) -> None:
+    async def _failed(self, what: str, failed: DatapathFailed) -> None:
         self.trouble = f"datapath: {what}: {failed}"
         self._log.error(f"{what} could not be installed, trying again", error=str(failed))
         await asyncio.sleep(self._retry)

@@ -2,51 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import subprocess
-from collections.abc import Awaitable, Callable
-from typing import Final
-
-from podidentity.config.errors import ConfigError
 from podidentity.nmi.datapath import rules
+from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
 from podidentity.nmi.datapath.rules import Datapath
-
-_TIMEOUT_SECONDS: Final = 20.0
-
-
-class NftFailed(Exception):  # noqa: N818 - what nft said
-    """``nft`` refused; ``str`` is its first line."""
-
-
-Run = Callable[[tuple[str, ...], str], Awaitable[str]]
 
 
 async def run_nft(args: tuple[str, ...], text: str) -> str:
-    """Run ``nft`` with ``text`` on its standard input and return what it prints.
-
-    Raises ConfigError when nft is not installed or may not run, NftFailed when it refuses.
-    """
-    try:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["nft", *args],
-            input=text.encode(),
-            capture_output=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise ConfigError(
-            "nft is not installed, so pods cannot be kept off the metadata endpoint; add nftables"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"nft cannot be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired:
-        raise NftFailed(f"nft did not end within {_TIMEOUT_SECONDS} seconds") from None
-    if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        raise NftFailed(lines[0] if lines else f"nft ended with {done.returncode}")
-    return done.stdout.decode(errors="replace")
+    """Run ``nft``; errors as :func:`run_program`."""
+    return await run_program(("nft", *args), text)
 
 
 class Nft:
@@ -60,18 +23,18 @@ class Nft:
         self.bridge = True
 
     async def install_guard(self) -> str:
-        """Install the first layer. Returns why the bridge's part is missing, or ``""``. Raises NftFailed."""
+        """Install the first layer. Returns why the bridge's part is missing, or ``""``. Raises DatapathFailed."""
         await self._install(rules.GUARD, self._texts[rules.GUARD])
         try:
             await self._install(rules.BRIDGE, self._texts[rules.BRIDGE])
-        except NftFailed as failed:
+        except DatapathFailed as failed:
             self.bridge = False
             return str(failed)
         self.bridge = True
         return ""
 
     async def install_redirect(self) -> None:
-        """Install the second layer; the guard must be there. Raises NftFailed."""
+        """Install the second layer; the guard must be there. Raises DatapathFailed."""
         await self._install(rules.REDIRECT, self._redirect)
 
     async def changed(self) -> list[str]:
@@ -80,7 +43,7 @@ class Nft:
         for table, listed in self._listed.items():
             try:
                 now = await self._list(table)
-            except NftFailed:
+            except DatapathFailed:
                 now = ""
             if now != listed:
                 found.append(table)
@@ -99,7 +62,7 @@ class Nft:
         listed = await self._list(table)
         missing = [line for line in _chains(text) if line not in listed]
         if missing:
-            raise NftFailed(f"table {table} lacks {missing[0]} right after it was installed")
+            raise DatapathFailed(f"table {table} lacks {missing[0]} right after it was installed")
         self._listed[table] = listed
 
     async def _list(self, table: str) -> str:
@@ -107,11 +70,11 @@ class Nft:
 
 
 async def uninstall(run: Run = run_nft) -> None:
-    """Remove everything from this node, the redirect first and the guard last. Raises NftFailed, ConfigError."""
+    """Remove everything from this node, the redirect first and the guard last. Raises DatapathFailed, ConfigError."""
     await run(("-f", "-"), rules.remove(rules.REDIRECT))
     try:
         await run(("-f", "-"), rules.remove(rules.BRIDGE))
-    except NftFailed as failed:
+    except DatapathFailed as failed:
         if await _exists(run, rules.BRIDGE):
             raise failed from None
     await run(("-f", "-"), rules.remove(rules.GUARD))
@@ -125,7 +88,7 @@ async def installed(run: Run = run_nft) -> bool:
 async def _exists(run: Run, table: str) -> bool:
     try:
         await run(("-s", "list", "table", *table.split()), "")
-    except NftFailed:
+    except DatapathFailed:
         return False
     return True
 

@@ -1,0 +1,190 @@
+"""The same two layers with iptables, for nodes without nft; either of its back ends (nf_tables or legacy).
+
+Chain and rules of the redirect are the original's, so that what people look at (``iptables -t nat -S aad-metadata``)
+reads as it did, except that pods are sent to the node's own address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
+from podidentity.nmi.datapath.rules import WIRESERVER_IP, WIRESERVER_PORTS, Datapath
+
+GUARD: Final = "guard"
+REDIRECT: Final = "redirect"
+_WAIT: Final = ("--wait", "5")
+"""Seconds to wait for the lock that all iptables programs share."""
+
+_CHAINS: Final = (
+    ("nat", "PREROUTING", "aad-metadata"),
+    ("nat", "OUTPUT", "aad-metadata-own"),
+    ("raw", "PREROUTING", "aad-source"),
+    ("filter", "INPUT", "aad-agent-port"),
+    ("filter", "FORWARD", "aad-guard"),
+)
+"""Every chain of ours: table, the chain that jumps there, name; in the order of their removal."""
+
+Saved = Mapping[str, Sequence[str]]
+"""Rules by table, as ``iptables-save`` prints them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain of ours and the built-in one whose first rule jumps there."""
+
+    table: str
+    parent: str
+    name: str
+    rules: tuple[str, ...]
+
+    @property
+    def jump(self) -> str:
+        """The rule that leads here, without its verb."""
+        return f"{self.parent} -j {self.name}"
+
+
+def guard(path: Datapath) -> list[Chain]:
+    """Return the first layer: nothing that is forwarded reaches the metadata address."""
+    reset = "-j REJECT --reject-with tcp-reset"
+    rules = [f"-d {path.metadata_ip}/32 -p tcp {reset}", f"-d {path.metadata_ip}/32 -j DROP"]
+    if path.block_wireserver:
+        ports = ",".join(str(port) for port in WIRESERVER_PORTS)
+        rules.append(f"-d {WIRESERVER_IP}/32 -p tcp -m multiport --dports {ports} {reset}")
+    return [Chain("filter", "FORWARD", "aad-guard", tuple(rules))]
+
+
+def redirect(path: Datapath) -> list[Chain]:
+    """Return the second layer, the redirect itself last."""
+    ip, port = path.metadata_ip, path.metadata_port
+    to = f"-d {ip}/32 -p tcp -m tcp --dport {port}"
+    agent_port = (
+        "-i lo -j RETURN",
+        f"-p tcp -m tcp --dport {path.port} -m conntrack ! --ctorigdst {ip} -j DROP",
+    )
+    found = [Chain("filter", "INPUT", "aad-agent-port", agent_port)]
+    if path.source_check:
+        found.append(Chain("raw", "PREROUTING", "aad-source", (f"-d {ip}/32 -m rpfilter --invert -j DROP",)))
+    found.append(Chain("nat", "OUTPUT", "aad-metadata-own", (f"{to} -j ACCEPT",)))
+    send = f"! -s 127.0.0.1/32 {to} -j DNAT --to-destination {path.target}:{path.port}"
+    found.append(Chain("nat", "PREROUTING", "aad-metadata", (send, "-j RETURN")))
+    return found
+
+
+def parse(text: str) -> Saved:
+    """Read what ``iptables-save`` prints."""
+    tables: dict[str, list[str]] = {}
+    rules: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("*"):
+            rules = tables.setdefault(line[1:].strip(), [])
+        elif line.startswith("-A "):
+            rules.append(line[3:].strip())
+    return tables
+
+
+def restore(chains: Sequence[Chain], saved: Saved) -> str:
+    """Return the text that puts ``chains`` in place of what is there, each table in one transaction."""
+    lines = []
+    for table in dict.fromkeys(chain.table for chain in chains):
+        own = [chain for chain in chains if chain.table == table]
+        lines.append(f"*{table}")
+        lines += [f":{chain.name} - [0:0]" for chain in own]
+        for chain in own:
+            lines += [f"-A {chain.name} {rule}" for rule in chain.rules]
+            lines += [f"-D {chain.jump}"] * saved.get(table, ()).count(chain.jump)
+            lines.append(f"-I {chain.parent} 1 -j {chain.name}")
+        lines.append("COMMIT")
+    return "\n".join(lines) + "\n"
+
+
+def remove(saved: Saved, declared: str) -> str:
+    """Return the text that removes every chain of ours that ``declared`` (``iptables-save``'s output) has."""
+    lines = []
+    for table, parent, name in _CHAINS:
+        if f":{name} " not in declared:
+            continue
+        jump = f"{parent} -j {name}"
+        lines += [f"*{table}", *[f"-D {jump}"] * saved.get(table, ()).count(jump), f"-F {name}", f"-X {name}", "COMMIT"]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def rules_of(chain: Chain, saved: Saved) -> list[str]:
+    """Return what is in a chain."""
+    return [rule for rule in saved.get(chain.table, ()) if rule.startswith(f"{chain.name} ")]
+
+
+def leads_there(chain: Chain, saved: Saved) -> bool:
+    """Whether the parent's first rule, and only that, jumps to the chain."""
+    parent = [rule for rule in saved.get(chain.table, ()) if rule.startswith(f"{chain.parent} ")]
+    return parent[:1] == [chain.jump] and parent.count(chain.jump) == 1
+
+
+class Iptables:
+    """The chains of one node. ``program``: ``iptables``, ``iptables-nft`` or ``iptables-legacy``.
+
+    ``sees_bridges``: bridged packets are shown to iptables.
+    """
+
+    def __init__(self, path: Datapath, *, program: str, sees_bridges: bool, run: Run = run_program) -> None:
+        self._layers = {GUARD: guard(path), REDIRECT: redirect(path)}
+        self._program = program
+        self._sees_bridges = sees_bridges
+        self._run = run
+        self._listed: dict[str, list[list[str]]] = {}
+
+    async def install_guard(self) -> str:
+        """Install the first layer. Returns what it does not guard, or ``""``. Raises DatapathFailed."""
+        await self._install(GUARD, await self._save())
+        return "" if self._sees_bridges else "iptables is not shown what a bridge carries (bridge-nf-call-iptables)"
+
+    async def install_redirect(self) -> None:
+        """Install the second layer; the guard must be there. Raises DatapathFailed."""
+        await self._install(REDIRECT, await self._save())
+
+    async def changed(self) -> list[str]:
+        """Return the layers that are not as we left them."""
+        saved = await self._save()
+        return [layer for layer in self._listed if not self._in_place(layer, saved)]
+
+    async def repair(self) -> list[str]:
+        """Put back what :meth:`changed` finds; returns the names of the layers."""
+        saved = await self._save()
+        found = [layer for layer in self._listed if not self._in_place(layer, saved)]
+        for layer in found:
+            await self._install(layer, saved)
+        return found
+
+    def _in_place(self, layer: str, saved: Saved) -> bool:
+        chains = self._layers[layer]
+        listed = [rules_of(chain, saved) for chain in chains]
+        return listed == self._listed[layer] and all(leads_there(chain, saved) for chain in chains)
+
+    async def _install(self, layer: str, saved: Saved) -> None:
+        chains = self._layers[layer]
+        await self._run((f"{self._program}-restore", "--noflush", *_WAIT), restore(chains, saved))
+        now = await self._save()
+        listed = [rules_of(chain, now) for chain in chains]
+        for chain, rules in zip(chains, listed, strict=True):
+            if len(rules) != len(chain.rules) or not leads_there(chain, now):
+                raise DatapathFailed(f"chain {chain.name} is not as it must be right after it was installed")
+        self._listed[layer] = listed
+
+    async def _save(self) -> Saved:
+        return parse(await self._run((f"{self._program}-save",), ""))
+
+
+async def installed(program: str, run: Run = run_program) -> bool:
+    """Whether any chain of ours, or of the original, is there. Raises DatapathFailed."""
+    declared = await run((f"{program}-save",), "")
+    return any(f":{name} " in declared for _, _, name in _CHAINS)
+
+
+async def uninstall(program: str, run: Run = run_program) -> None:
+    """Remove our chains, and those of the same names that the original left, the guard last. Raises DatapathFailed."""
+    declared = await run((f"{program}-save",), "")
+    text = remove(parse(declared), declared)
+    if text:
+        await run((f"{program}-restore", "--noflush", *_WAIT), text)

@@ -1,0 +1,154 @@
+"""The datapath with iptables, both back ends, in real namespaces: the same promises as with nft."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.datapath.conftest import IMDS, KEPT, NODE_IP, Net, ip, say_on
+from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, world
+
+from podidentity.nmi.datapath.iptables import GUARD, REDIRECT, Iptables, installed, uninstall
+from podidentity.nmi.datapath.rules import WIRESERVER_IP, Datapath
+
+pytestmark = pytest.mark.datapath
+__all__ = ["world"]
+ORIGINAL = f"""*nat
+:aad-metadata - [0:0]
+-A aad-metadata ! -s 127.0.0.1/32 -d {IMDS}/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination {NODE_IP}:2579
+-A aad-metadata -j RETURN
+-I PREROUTING 1 -j aad-metadata
+COMMIT
+"""
+"""The original's redirect, as it leaves it on a node (its target made the node's address, for want of kube-proxy)."""
+
+
+@pytest.fixture(params=["iptables-nft", "iptables-legacy"])
+def program(request: pytest.FixtureRequest) -> str:
+    """Each back end of iptables."""
+    name: str = request.param
+    if shutil.which(name) is None:
+        pytest.skip(f"needs {name}: install iptables")
+    return name
+
+
+@pytest.fixture(params=["routed", "bridge"])
+def tables(
+    request: pytest.FixtureRequest, program: str, capable: None, tmp_path: Path
+) -> Iterator[tuple[Net, Iptables]]:
+    """A net of each variant and the back end that guards its node; nothing is installed yet."""
+    net = Net(request.param, tmp_path)
+    try:
+        net.start_imds()
+        path = Datapath(target=NODE_IP)
+        yield net, Iptables(path, program=program, sees_bridges=True, run=net.program)
+    finally:
+        net.close()
+
+
+async def test_pod_gets_the_agent_or_a_reset(tables: tuple[Net, Iptables], program: str) -> None:
+    """Guard alone resets; with the redirect the pod gets the agent, the node IMDS; stopped, removed: closed, open."""
+    net, back_end = tables
+    kept = net.spawn(net.pod, KEPT, IMDS, "80")
+    assert say_on(kept) == f"imds {net.pod_ip}"
+    assert await back_end.install_guard() == ""
+    assert net.ask(net.pod) == "ConnectionRefusedError"
+    assert say_on(kept) in {"ConnectionResetError", "timeout"}
+    agent_ = net.start_agent()
+    await back_end.install_redirect()
+    assert net.ask(net.pod) == f"agent {net.pod_ip}"
+    assert net.ask(net.node) == f"imds {NODE_IP}"
+    assert net.ask(net.pod, NODE_IP, 2579) == "timeout"
+    assert net.ask(net.pod, IMDS, 443) == "ConnectionRefusedError"
+    assert net.ask(net.pod, WIRESERVER_IP, 80) == "ConnectionRefusedError"
+    net.stop(agent_)
+    assert net.ask(net.pod) == "ConnectionRefusedError"
+    assert await installed(program, net.program)
+    for _ in range(2):
+        await uninstall(program, net.program)
+    assert not await installed(program, net.program)
+    assert net.ask(net.pod) == f"imds {net.pod_ip}"
+
+
+async def test_text_is_the_originals(tables: tuple[Net, Iptables], program: str) -> None:
+    """``iptables -t nat -S aad-metadata`` prints what the original's documentation shows, whoever was there before."""
+    net, back_end = tables
+    await net.program((f"{program}-restore", "--noflush"), ORIGINAL.replace(f"{NODE_IP}:2579", "127.0.0.1:2579"))
+    await back_end.install_guard()
+    for _ in range(2):
+        await back_end.install_redirect()
+    assert await net.program((program, "-t", "nat", "-S", "aad-metadata"), "") == (
+        "-N aad-metadata\n"
+        f"-A aad-metadata ! -s 127.0.0.1/32 -d {IMDS}/32 -p tcp -m tcp --dport 80 -j DNAT "
+        f"--to-destination {NODE_IP}:2579\n"
+        "-A aad-metadata -j RETURN\n"
+    )
+    assert (await net.program((program, "-t", "nat", "-S", "PREROUTING"), "")).count("aad-metadata") == 1
+
+
+async def test_d20_foreign_rules_are_found_and_repaired(tables: tuple[Net, Iptables], program: str) -> None:
+    """A rule inside a chain of ours, one before its jump, a flushed chain: each is found and put back, others' stay."""
+    net, back_end = tables
+    await back_end.install_guard()
+    await back_end.install_redirect()
+    assert await back_end.repair() == []
+    foreign = ("-p", "udp", "-j", "ACCEPT")
+    for layer, words in (
+        (REDIRECT, ("-t", "nat", "-I", "aad-metadata", *foreign)),
+        (REDIRECT, ("-t", "nat", "-I", "PREROUTING", *foreign)),
+        (GUARD, ("-I", "FORWARD", *foreign)),
+        (GUARD, ("-F", "aad-guard")),
+        (REDIRECT, ("-F", "INPUT")),
+    ):
+        await net.program((program, *words), "")
+        assert await back_end.repair() == [layer]
+        assert await back_end.repair() == []
+    assert "-p udp" in await net.program((program, "-S", "FORWARD"), "")
+
+
+async def test_spoofed_source_is_dropped(tables: tuple[Net, Iptables]) -> None:
+    """The reverse path check of iptables drops what comes from another interface than its source's."""
+    net, back_end = tables
+    if net.variant == "bridge":
+        ip("-n", net.node, "route", "add", "10.244.9.9/32", "dev", "eth0")
+    net.start_agent()
+    await back_end.install_guard()
+    await back_end.install_redirect()
+    ip("-n", net.pod, "addr", "add", "10.244.9.9/32", "dev", "lo")
+    assert net.ask(net.pod, source="10.244.9.9") == "timeout"
+    assert net.seen(net.agent_log) == 0
+
+
+def test_whole_agent_with_iptables(world: Net, program: str) -> None:
+    """From the flag to the token; tampering is repaired; uninstalled, IMDS is there and the original would work."""
+    run = ("ip", "netns", "exec", world.node)
+    process = agent(world, f"--datapath={program}")
+    try:
+        until_ready(world)
+        assert get(world, world.pod, TOKEN, "Metadata=true")[0] == 200
+        subprocess.run([*run, program, "-t", "nat", "-F", "aad-metadata"], check=True)
+        end = time.monotonic() + 8
+        while b"DNAT" not in subprocess.check_output([*run, f"{program}-save", "-t", "nat"]):
+            assert time.monotonic() < end, (world.folder / "agent.err").read_text()
+        process.terminate()
+        assert process.wait(10) == 0
+        assert get(world, world.pod, TOKEN, "Metadata=true")[0] == 0
+        cleanup = agent(world, "--uninstall-datapath", "--idle")
+        until_ready(world)
+        assert "datapath is removed" in (world.folder / "agent.err").read_text()
+        assert cleanup.poll() is None
+        cleanup.terminate()
+        assert cleanup.wait(10) == 0
+        assert get(world, world.pod, TOKEN, "Metadata=true")[0] == 200
+        assert [line.split()[0] for line in world.imds_log.read_text().splitlines()][-1] == world.pod_ip
+        subprocess.run([*run, f"{program}-restore", "--noflush"], input=ORIGINAL.encode(), check=True)
+        world.start_agent()
+        assert world.ask(world.pod) == f"agent {world.pod_ip}"
+    finally:
+        process.kill()
+        process.wait()
+        world.close()
