@@ -17,29 +17,11 @@ from tests.faults.judge import Made, Seen, Verdict, judge
 from tests.faults.links import Relay
 from tests.faults.records import Original, Records
 from tests.faults.site import AUDIT, Api, Azure, Mic, azure_at, background, churn, furnish, kubernetes_writes, until
+from tests.faults.table import Row, lines
 from tests.real_server import RealServer, running_control_plane
 
 LONG = os.environ.get("PODIDENTITY_FAULTS") == "long"
 """`make faults`: the tables with all their rounds; else one short round, which `make test` has time for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; times in seconds, None for what does not apply."""
-
-    fault: str
-    lease: float
-    took: float | None
-    arm: Verdict
-    kubernetes: Verdict
-
-    def __str__(self) -> str:
-        took = "" if self.took is None else f"{self.took:.1f}"
-        bad = f"{len(self.arm.foreign)} {len(self.kubernetes.foreign)}"
-        return f"{self.fault:<44} {self.lease:>4g}s {took:>9} {self.arm.writes:>6} {self.kubernetes.writes:>6} {bad:>8}"
-
-
-HEAD = f"{'fault':<44} {'lease':>5} {'leader in':>9} {'ARM':>6} {'k8s':>6} {'foreign':>8}"
 
 
 ROWS = pytest.StashKey[list[Row]]()
@@ -49,8 +31,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     """Print the table of what was measured."""
     rows = config.stash.get(ROWS, [])
     if rows:
-        terminalreporter.section("seconds to a leader, writes, writes by a non-leader (ARM, Kubernetes)")
-        for line in (HEAD, *map(str, rows)):
+        terminalreporter.section("leadership")
+        for line in lines(rows):
             terminalreporter.write_line(line)
 
 
@@ -107,17 +89,16 @@ class Site:
         known = [write for write in kubernetes if write.source in self.mics]
         return judge(seen, arm, self.lease), judge(seen, known, self.lease)
 
-    def conclude(self, fault: str, since: float, took: float | None) -> Row:
+    def conclude(self, fault: str, since: float, took: float) -> None:
         """Enter a fault into the table; nobody but the leader may have written."""
         arm, kubernetes = self.verdicts(since)
-        row = Row(fault, self.lease, took, arm, kubernetes)
-        self.table.append(row)
-        assert not _told(arm.foreign + kubernetes.foreign), "written by a non-leader"
-        assert not _told(arm.late + kubernetes.late), "written after the sender's own deadline"
-        return row
+        self.table.append(Row(fault, "real", self.lease, took, arm, kubernetes))
+        assert not told(arm.foreign + kubernetes.foreign), "written by a non-leader"
+        assert not told(arm.late + kubernetes.late), "written after the sender's own deadline"
 
 
-def _told(writes: tuple[Made, ...]) -> list[str]:
+def told(writes: tuple[Made, ...]) -> list[str]:
+    """Writes in words, for a failure."""
     return [f"{write.at:.3f} {write.source} {write.what}" for write in writes]
 
 

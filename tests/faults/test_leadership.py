@@ -32,7 +32,7 @@ async def test_the_leader_is_killed(site: Site) -> None:
     leader.send(signal.SIGKILL)
     took = await site.took(start, standby.name)
     await site.until_arm_write(start + took)
-    site.conclude("kill -9", start, took)
+    site.conclude("Kill -9", start, took)
     assert site.lease / 2 < took < site.lease * 1.5 + 2
 
 
@@ -74,7 +74,7 @@ async def test_the_leader_loses_the_api_but_not_azure(site: Site) -> None:
     await site.until_arm_write(start + took)
     leader.api.heal()
     await asyncio.sleep(site.lease / 2)
-    site.conclude("network cut between leader and API", start, took)
+    site.conclude("Network cut between leader and API", start, took)
 
 
 async def test_the_original_is_there_first(site: Site) -> None:
@@ -94,7 +94,7 @@ async def test_the_original_is_there_first(site: Site) -> None:
         stopped = time.time()
     took = await site.took(stopped)
     await site.until_arm_write(stopped + took)
-    site.conclude("the original's record stops being renewed", start, took)
+    site.conclude("The original's record stops being renewed", start, took)
 
 
 async def test_the_original_takes_over_from_frozen_mics(site: Site) -> None:
@@ -117,4 +117,5 @@ async def test_the_original_takes_over_from_frozen_mics(site: Site) -> None:
         assert (arm.writes, kubernetes.writes) == (0, 0)
         stopped = time.time()
     took = await site.took(stopped)
-    site.conclude("both frozen, the original leads meanwhile", start, took)
+    await site.until_arm_write(stopped + took)
+    site.conclude("Both frozen, the original leads, then stops", start, took)

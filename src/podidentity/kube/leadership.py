@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from podidentity.aio.cancelled import raise_if_cancelled
 from podidentity.aio.clock import Clock
 from podidentity.aio.fence import FenceClosedError
 from podidentity.api.meta import KubeObject
@@ -31,6 +32,8 @@ LEASES_ONLY: Final = "leases"
 
 _JITTER: Final = 1.2
 """While acquiring, a pause is up to this much longer, as the original's."""
+_TICK: Final = 0.005
+"""Seconds; a loop may wake a little early, within the resolution of its clock: never sleep for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Lock(Generic[T]):
         self._record: Record | None = None
         self._changed_at = -math.inf
         self._ours: deque[Record] = deque(maxlen=8)
+        self._unsure = False
 
     @property
     def holder(self) -> str:
@@ -107,6 +111,8 @@ class Lock(Generic[T]):
         """Let anybody take it at once, if it is still ours. Raises KubeError."""
         self.held = False
         self.renewed_at = -math.inf
+        if self._unsure:
+            await self.look()
         record = self._record
         if record is None or not self._is_ours() or not record.holder:
             return
@@ -131,11 +137,13 @@ class Lock(Generic[T]):
             self._see(await self._client.get(self._form.resource, settings.name, settings.namespace))
         except NotFound:
             self._object = self._record = None
+            self._unsure = False
 
     async def _write(self, record: Record) -> None:
         """Write the record over the object last seen; a Conflict when somebody wrote in between."""
         sent = self._clock.monotonic()
         self._ours.append(record)
+        self._unsure = True  # until the answer is here: it may be there already when we are cancelled or cut off
         form, old = self._form, self._object
         if old is None:
             fresh = form.write(form.empty(self._settings.namespace, self._settings.name), record)
@@ -146,6 +154,7 @@ class Lock(Generic[T]):
 
     def _see(self, obj: T) -> None:
         record = self._form.read(obj)
+        self._unsure = False
         if record != self._record:
             self._changed_at = self._clock.monotonic()
         self._object, self._record = obj, record
@@ -266,6 +275,7 @@ class Leadership:
         finally:
             self._fence.close()
             self._tell(leading=False)
+        raise_if_cancelled()
         return ended
 
     async def _keep(self) -> None:
@@ -273,7 +283,7 @@ class Leadership:
         retry, pause = self._settings.retry_period, 0.0
         while True:
             due = retry + min(lock.renewed_at for lock in self._locks) - self._clock.monotonic()
-            await asyncio.sleep(min(max(due, pause), max(self._left(), 0)))
+            await asyncio.sleep(max(min(max(due, pause), self._left()), _TICK))
             if self._left() <= 0:
                 self._log.error("failed to renew the leader lease in time, stopped leading")
                 return

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from podidentity.aio.bucket import TokenBucket
+from podidentity.aio.cancelled import raise_if_cancelled
 from podidentity.aio.clock import Clock
 from podidentity.aio.fence import FenceClosedError
 from podidentity.azure.arm import HostIdentities, IdentityPatch
@@ -303,6 +304,7 @@ class Assigner:
         try:
             await actor.run()
         except* Exception as errors:  # noqa: BLE001 - a fault on one host must not stop the work on the others
+            raise_if_cancelled()
             get_logger().error("work on a host failed and starts anew", host=key, error=repr(errors.exceptions[0]))
             await asyncio.sleep(RESTART_DELAY)
         self._actors.pop(key, None)

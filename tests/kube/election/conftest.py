@@ -34,6 +34,7 @@ class MemoryApi:
         self.failing: set[str] = set()
         self.forbidden: set[str] = set()
         self.lose_answer = 0
+        self.answer_after = 0.0
         self.writes: list[tuple[str, str]] = []
 
     def client(self, name: str) -> Any:
@@ -99,7 +100,9 @@ class MemoryClient:
         await self._gate(resource)
         if (resource.plural, obj.key) in self.api.objects:
             raise AlreadyExists(409, "AlreadyExists", "exists")
-        return self._store(resource, obj)
+        stored = self._store(resource, obj)
+        await asyncio.sleep(self.api.answer_after)
+        return stored
 
     async def replace(self, resource: Resource[Any], obj: KubeObject) -> KubeObject:
         """Replace."""
@@ -113,6 +116,7 @@ class MemoryClient:
         if self.api.lose_answer:
             self.api.lose_answer -= 1
             raise KubeUnavailable("reset")
+        await asyncio.sleep(self.api.answer_after)
         return stored
 
     def _store(self, resource: Resource[Any], obj: KubeObject) -> KubeObject:

@@ -324,6 +324,38 @@ async def test_never_two_writers(api: MemoryApi, candidate: MakeCandidate, seed:
     assert all(first[1] <= second[0] for first, second in itertools.pairwise(spans))
 
 
+async def test_cancelled_while_taking_the_second_lock(api: MemoryApi, candidate: MakeCandidate) -> None:
+    """SIGTERM between a write and its answer: what the API took is released too, nobody waits for it to expire."""
+    api.answer_after = 0.005
+    for moment in (0.012, 0.022, 0.028, 0.04, 0.043):
+        one = candidate(f"at {moment}").start()
+        await asyncio.sleep(moment)
+        await one.stop()
+        for plural in ("endpoints", "leases"):
+            if (plural, "default/mic") in api.objects:
+                holder = api.record()["holderIdentity"] if plural == "endpoints" else api.lease().holder
+                assert holder == "", (moment, plural)
+        api.objects.clear()
+
+
+async def test_cancelled_while_a_write_is_held_back(api: MemoryApi, candidate: MakeCandidate) -> None:
+    """SIGTERM in the same instant as FenceClosedError still ends the process, and releases."""
+
+    async def held_back() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            raise FenceClosedError
+
+    one = candidate("one").start(held_back)
+    await asyncio.sleep(5)
+    async with asyncio.timeout(20):
+        await one.stop()
+    assert one.task is not None
+    assert one.task.cancelled()
+    assert api.record()["holderIdentity"] == ""
+
+
 async def test_a_write_held_back_ends_leading_quietly(api: MemoryApi, candidate: MakeCandidate) -> None:
     """FenceClosedError out of lead(), however deep, is the end of leading, not of the process; it contends again."""
     rounds: list[float] = []
