@@ -151,7 +151,7 @@ def write_kubeconfig(path: Path, url: str, pki: Path, user: str = "admin") -> Pa
 
 @contextlib.contextmanager
 def embedded_cluster(folder: Path, programs: Programs, port: int = 0) -> Iterator[Cluster]:
-    """The embedded API server as the lab starts it, without controllers; again in the same folder: with its objects."""
+    """The embedded API server as the lab starts it, without controllers; its objects stay in ``folder``."""
     pki, port, ready = folder / "pki", port or free_port(), folder / "ready"
     pki.mkdir(exist_ok=True)
     ready.unlink(missing_ok=True)
@@ -186,7 +186,8 @@ class Step:
     """One command: typed at both servers, answered alike, at the real one with this exit code and these words.
 
     ``alike`` says what is compared: all of it, the ``first`` line (what follows is a dump of Go structures), or whether
-    all the embedded server says is ``among`` what the real one says (it serves fewer kinds).
+    all the embedded server says is ``among`` what the real one says (it serves fewer kinds), or ``nothing`` but that
+    both have this exit code and these words.
     """
 
     command: str
@@ -194,7 +195,7 @@ class Step:
     code: int = 0
     says: str = ""
     editor: str = ""
-    alike: Literal["all", "first", "among"] = "all"
+    alike: Literal["all", "first", "among", "nothing"] = "all"
 
     def complaint(self, real: Said, embedded: Said) -> str:
         """What is wrong with the answers; empty when nothing is."""
@@ -206,6 +207,8 @@ class Step:
                 good = [line for line in left if line][:3] == [line for line in right if line][:3]
             case "among":
                 good = set(right) <= set(left) and len(right) > self.code + 2
+            case "nothing":
+                good = (self.code, self.says in embedded.out + embedded.err) == (embedded.code, True)
             case "all":
                 good = left == right
         return "" if good else "\n".join(unified_diff(left, right, "real", "embedded", lineterm="", n=2))

@@ -47,6 +47,10 @@ class Kubelet:
     async def exec(self, request: web.Request) -> web.StreamResponse:
         """Echo stdin to stdout, then end with a status and a close frame."""
         self.asked.append(request.path_qs)
+        if request.match_info["container"] == "waiting":
+            return web.json_response({"kind": "Status", "message": 'container "waiting" is not running'}, status=404)
+        if "Upgrade" not in request.headers:
+            return web.Response(status=426)
         socket = web.WebSocketResponse(protocols=[PROTOCOL])
         await socket.prepare(request)
         async for message in socket:
@@ -158,11 +162,16 @@ async def test_exec_passes_frames_through(api: Client, kubelet: Kubelet) -> None
     assert kubelet.asked == [expected]
 
 
-async def test_exec_without_the_websocket_is_refused(api: Client) -> None:
-    """SPDY and older protocols get a Status that kubectl prints."""
-    await prepared(api)
-    spdy = await api.post(f"{PODS}/p/exec?command=ls", {}, headers={"Upgrade": "SPDY/3.1", "Connection": "Upgrade"})
+async def test_exec_without_the_websocket_is_refused(api: Client, kubelet: Kubelet) -> None:
+    """SPDY and older protocols get a Status that kubectl prints; the kubelet's own reason comes first."""
+    await prepared(api, "main", "waiting")
+    upgrade, path = {"Upgrade": "SPDY/3.1", "Connection": "Upgrade"}, f"{PODS}/p/exec?command=ls&container="
+    spdy = await api.post(f"{path}main", {}, headers=upgrade)
     assert "--api-server=real" in spdy.message
+    waiting = await api.post(f"{path}waiting", {}, headers=upgrade)
+    assert (waiting.status, waiting.message) == (404, 'container "waiting" is not running')
+    kubelet.port = 1
+    assert (await api.post(f"{path}main", {}, headers=upgrade)).status == 500
     headers = {"Authorization": f"Bearer {api.token}"}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         await api.session.ws_connect(f"{PODS}/p/exec?command=ls", protocols=["v4.channel.k8s.io"], headers=headers)

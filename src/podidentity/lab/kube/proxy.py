@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -15,7 +16,7 @@ from aiohttp import web
 
 from podidentity.lab.kube.config import Kubelets
 from podidentity.lab.kube.errors import StatusError, bad_request, not_here
-from podidentity.lab.kube.objects import Obj, dig
+from podidentity.lab.kube.objects import Obj, decode, dig
 from podidentity.lab.kube.store import Store
 
 EXEC_PROTOCOL: Final = "v5.channel.k8s.io"
@@ -94,10 +95,8 @@ class KubeletProxy:
         options = {key: value for key, value in query.items() if key not in {"container", "pretty"}}
         try:
             async with self._client().get(f"{place.base}{path}?{urlencode(options)}") as answer:
-                if answer.status != 200:  # noqa: PLR2004 - OK
-                    raise StatusError(
-                        answer.status, (await answer.text()).strip() or f"the kubelet answered {answer.status}"
-                    )
+                if answer.status != HTTPStatus.OK:
+                    raise await _refusal(answer)
                 return await _copy(request, answer)
         except ConnectionError:
             raise  # our client's
@@ -105,22 +104,26 @@ class KubeletProxy:
             raise _unreachable(place, path, error) from error
 
     async def exec(self, request: web.BaseRequest, pod: Obj) -> web.StreamResponse:
-        """Pass a v5 websocket through to the kubelet, frame by frame."""
-        if request.headers.get("Upgrade", "").lower() != "websocket":
-            raise not_here("exec over SPDY")
-        offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        if EXEC_PROTOCOL not in offered:
-            raise not_here(f"exec with another protocol than {EXEC_PROTOCOL}", 400)
+        """Pass a v5 websocket through to the kubelet, frame by frame.
+
+        kubectl asks again over SPDY when its websocket was refused, and prints what it is told then: so the kubelet is
+        asked for its reason first.
+        """
         query = request.query
         place = self._place(pod, query.get("container", ""))
         metadata = pod["metadata"]
         path = f"/exec/{metadata['namespace']}/{metadata['name']}/{place.container}"
         options = [("command", part) for part in query.getall("command", [])]
         options += [(to, "1") for name, to in _EXEC_FLAGS.items() if query.get(name) in {"true", "1"}]
+        url = f"{place.base}{path}?{urlencode(options)}"
+        offered = [part.strip() for part in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            await self._refuse(place, path, url)
+            raise not_here("exec over SPDY")
+        if EXEC_PROTOCOL not in offered:
+            raise not_here(f"exec with another protocol than {EXEC_PROTOCOL}", 400)
         try:
-            upstream = await self._client().ws_connect(
-                f"{place.base}{path}?{urlencode(options)}", protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME
-            )
+            upstream = await self._client().ws_connect(url, protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME)
         except aiohttp.WSServerHandshakeError as error:
             raise StatusError(500, f"unable to upgrade connection: the kubelet answered {error.status}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -130,6 +133,23 @@ class KubeletProxy:
             await response.prepare(request)
             await _join(response, upstream)
         return response
+
+    async def _refuse(self, place: _Place, path: str, url: str) -> None:
+        """Raise what the kubelet has against the command; nothing is run, since it is not asked over a websocket."""
+        try:
+            async with self._client().get(url) as answer:
+                if answer.status != HTTPStatus.UPGRADE_REQUIRED:
+                    raise await _refusal(answer)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _unreachable(place, path, error) from error
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> StatusError:
+    """What a kubelet answered instead of doing what it was asked."""
+    text = (await answer.text()).strip()
+    if answer.content_type == "application/json":
+        text = str(decode(text.encode()).get("message") or text)
+    return StatusError(answer.status, text or f"the kubelet answered {answer.status}")
 
 
 async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -19,6 +19,7 @@ from podidentity.lab.node.pod import PodWorker
 from podidentity.lab.node.status import Running, Waiting
 from podidentity.lab.node.supervisor import Supervisor
 
+Refuse = Callable[[HTTPStatus, str], web.Response]
 FindPod = Callable[[str, str], PodWorker | None]
 _REASONS: Final = {400: "BadRequest", 404: "NotFound", 501: "NotImplemented"}
 
@@ -44,6 +45,11 @@ def failure(code: HTTPStatus, message: str) -> web.Response:
         "code": code.value,
     }
     return web.json_response(body, status=code.value)
+
+
+def plain(code: HTTPStatus, message: str) -> web.Response:
+    """A line of text: API servers put what a kubelet answers about a log into a Status of their own."""
+    return web.Response(text=message, status=code.value)
 
 
 def _yes(query: MultiMapping[str], *names: str) -> bool:
@@ -98,15 +104,15 @@ class KubeletServer:
         verb = request.path.split("/")[1]
         return failure(HTTPStatus.NOT_IMPLEMENTED, f"the lab's kubelet has no {verb}; it has logs and exec")
 
-    def _container(self, request: web.Request) -> tuple[PodWorker, Supervisor] | web.Response:
+    def _container(self, request: web.Request, refuse: Refuse = failure) -> tuple[PodWorker, Supervisor] | web.Response:
         names = request.match_info
         worker = self._find(names["namespace"], names["pod"])
         if worker is None or names.get("uid", worker.pod.uid) != worker.pod.uid:
-            return failure(HTTPStatus.NOT_FOUND, f'pod "{names["pod"]}" is not on this node')
+            return refuse(HTTPStatus.NOT_FOUND, f'pod "{names["pod"]}" is not on this node')
         supervisor = worker.supervisor(names["container"])
         if supervisor is None:
             text = f"container {names['container']} is not valid for pod {names['pod']}"
-            return failure(HTTPStatus.BAD_REQUEST, text)
+            return refuse(HTTPStatus.BAD_REQUEST, text)
         return worker, supervisor
 
     def _log_file(self, request: web.Request, worker: PodWorker, supervisor: Supervisor) -> LogFile | web.Response:
@@ -117,22 +123,22 @@ class KubeletServer:
             before = supervisor.logs[:-1] if begun else supervisor.logs
             if not before:
                 text = f'previous terminated container "{name}" in pod "{pod}" not found'
-                return failure(HTTPStatus.BAD_REQUEST, text)
+                return plain(HTTPStatus.BAD_REQUEST, text)
             return before[-1]
         if not supervisor.logs:
             reason = record.state.reason if isinstance(record.state, Waiting) else "ContainerCreating"
             text = f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
-            return failure(HTTPStatus.BAD_REQUEST, text)
+            return plain(HTTPStatus.BAD_REQUEST, text)
         return supervisor.logs[-1]
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
-        found = self._container(request)
+        found = self._container(request, plain)
         if isinstance(found, web.Response):
             return found
         try:
             query = log_query(request.query, self._clock.wall())
         except ValueError as error:
-            return failure(HTTPStatus.BAD_REQUEST, str(error))
+            return plain(HTTPStatus.BAD_REQUEST, str(error))
         log = self._log_file(request, *found)
         if isinstance(log, web.Response):
             return log
@@ -156,7 +162,7 @@ class KubeletServer:
             return failure(HTTPStatus.BAD_REQUEST, "you must specify at least 1 command for the container")
         offered = [word.strip() for word in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         if PROTOCOL not in offered:
-            return failure(HTTPStatus.BAD_REQUEST, f"the lab's kubelet speaks {PROTOCOL} over a websocket only")
+            return failure(HTTPStatus.UPGRADE_REQUIRED, f"the lab's kubelet speaks {PROTOCOL} over a websocket only")
         query = request.query
         wanted = ExecRequest(
             stdin=_yes(query, "stdin", "input"),
