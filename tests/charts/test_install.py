@@ -80,7 +80,7 @@ class Cluster:
         self.helm.run("uninstall", RELEASE, "-n", self.namespace, "--ignore-not-found", "--no-hooks")
         for crd in CRDS:
             if self.kubectl("get", "crd", crd, "--ignore-not-found"):
-                self.kubectl("delete", crd, "--all", "-A")
+                assert self.server.kubectl("delete", crd, "--all", "-A").returncode == 0
         self.kubectl("delete", "crd", "--ignore-not-found", *CRDS)
         self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
 
@@ -148,6 +148,19 @@ def test_the_api_server_takes_every_value_set(cluster: Cluster) -> None:
     assert done.returncode == 0, done.stderr
     expected = sum(file.read_text().count("\nkind: ") for file in files)
     assert done.stdout.count("(server dry run)") == expected
+
+
+def test_an_exception_applied_by_hand_is_left_alone(cluster: Cluster) -> None:
+    """Helm would refuse the whole release because of an object that is there already and is not its own."""
+    cluster.server.kubectl("create", "-f", str(CHART / "crds" / "crd.yaml"))
+    cluster.kubectl("wait", "--for=condition=established", "--timeout=20s", *(f"crd/{crd}" for crd in CRDS))
+    file = CHART.parents[1] / "mic-exception.yaml"
+    assert cluster.server.kubectl("apply", "-f", str(file)).returncode == 0
+    cluster.upgrade(CHART)
+    cluster.upgrade(CHART, values={"mic": {"logVerbosity": 5}})
+    cluster.uninstall_without_nodes()
+    left = cluster.server.kubectl("get", "azurepodidentityexceptions", "-A", "-o", "name").stdout.split()
+    assert [name.partition("/")[2] for name in left] == ["mic-exception", "aks-addon-exception"]
 
 
 @pytest.mark.parametrize("version", ["2.1.0", "3.0.3", "4.1.18"])

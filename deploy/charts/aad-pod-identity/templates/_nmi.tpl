@@ -29,7 +29,22 @@
   (list "--set-retry-after-header" (include "podidentity.truth" $nmi.setRetryAfterHeader))
   (list "--enable-conntrack-deletion" (include "podidentity.truth" $nmi.enableConntrackDeletion))
 ) }}
+{{- include "podidentity.flags" (list
+  (list "--audit" $nmi.audit)
+  (list "--host-token-callers" (join "," $nmi.hostTokenCallers))
+  (list "--host-token-socket" $nmi.hostTokenSocket)
+  (list "--cgroup-root" (ternary "/host/cgroup" "" (eq "true" (include "podidentity.cgroupCallers" .))))
+) }}
 {{- range $nmi.extraArgs }}
 - {{ . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* Whether a caller of /host/token is told by its cgroup, or by its token. */}}
+{{- define "podidentity.cgroupCallers" -}}
+{{- range .Values.nmi.hostTokenCallers }}{{ if regexMatch "^(pod|cgroup):" . }}true{{ break }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{- define "podidentity.accountCallers" -}}
+{{- range .Values.nmi.hostTokenCallers }}{{ if hasPrefix "service-account:" . }}true{{ break }}{{ end }}{{ end -}}
 {{- end -}}
