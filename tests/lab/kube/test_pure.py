@@ -14,9 +14,10 @@ from podidentity.lab.kube.columns import COLUMNS
 from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.jsonpath import find
 from podidentity.lab.kube.kinds import BUILT_IN
+from podidentity.lab.kube.labelselector import parse_labels
 from podidentity.lab.kube.podcells import ready, restarts, status
 from podidentity.lab.kube.schema import conform
-from podidentity.lab.kube.selectors import matches, parse_fields, parse_labels
+from podidentity.lab.kube.selectors import matches, parse_fields
 from podidentity.lab.kube.target import Target, parse
 from podidentity.lab.kube.types import SCALARS, types
 

@@ -47,12 +47,21 @@ class Cause:
 class StatusError(Exception):
     """A failed request: HTTP ``code`` and ``headers``; ``reason``, ``message``, optional ``details`` of the Status."""
 
-    def __init__(self, code: int, message: str, *, reason: str | None = None, details: Obj | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        *,
+        reason: str | None = None,
+        details: Obj | None = None,
+        metadata: Obj | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.reason = REASONS.get(code, "InternalError") if reason is None else reason
         self.message = message
         self.details = details
+        self._metadata = metadata or {}
         self.headers = {"Retry-After": "1"} if code == _TOO_MANY else {}
 
     def status(self) -> Obj:
@@ -60,7 +69,7 @@ class StatusError(Exception):
         status: Obj = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self._metadata,
             "status": "Failure",
             "message": self.message,
         }

@@ -75,10 +75,12 @@ def _fields(*paths: str) -> Mapping[str, str]:
 
 _STATUS: Final = "status"
 _POD_FIELDS: Final = _fields(
+    "spec.hostNetwork",
     "spec.nodeName",
     "spec.restartPolicy",
     "spec.schedulerName",
     "spec.serviceAccountName",
+    "status.nominatedNodeName",
     "status.phase",
     "status.podIP",
 )
@@ -165,7 +167,14 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
     ),
     _core("secrets", "Secret", fields=_fields("type")),
     _core("serviceaccounts", "ServiceAccount", short_names=("sa",), subresources={"token": "TokenRequest"}),
-    _core("services", "Service", short_names=("svc",), categories=_ALL, subresources={_STATUS: "Service"}),
+    _core(
+        "services",
+        "Service",
+        short_names=("svc",),
+        categories=_ALL,
+        subresources={_STATUS: "Service"},
+        fields=_fields("spec.clusterIP", "spec.type"),
+    ),
     _apps("daemonsets", "DaemonSet", "ds"),
     _apps("deployments", "Deployment", "deploy", scale="Scale"),
     _apps("replicasets", "ReplicaSet", "rs", scale="Scale"),

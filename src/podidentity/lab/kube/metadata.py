@@ -70,6 +70,18 @@ def _wrong(field: str, value: object, text: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {go_value(value)}: {text}", field)
 
 
+def key_fault(key: str) -> str:
+    """Why a text is no key of a label; empty when it is one."""
+    return next(_unqualified(key), "")
+
+
+def value_fault(value: str) -> str:
+    """Why a text is no value of a label; empty when it is one."""
+    if len(value) > _LONGEST:
+        return _TOO_LONG
+    return _VALUE_RULE if value and not _NAME.fullmatch(value) else ""
+
+
 def _unqualified(key: str) -> Iterator[str]:
     """Why a key is no ``prefix/name``."""
     *prefix, name = key.split("/")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
-from podidentity.lab.kube.errors import bad_request
+from podidentity.lab.kube import continuing, listoptions
+from podidentity.lab.kube.errors import StatusError, bad_request
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, decode, encode
-from podidentity.lab.kube.selectors import matches, parse_fields, parse_labels
+from podidentity.lab.kube.labelselector import parse_labels
+from podidentity.lab.kube.objects import Obj, encode
+from podidentity.lab.kube.selectors import matches, parse_fields
 from podidentity.lab.kube.store import Key, Store, Stored
 from podidentity.lab.kube.target import Target
 from podidentity.lab.kube.watching import prefix
@@ -60,48 +59,64 @@ def revision_asked(query: Mapping[str, str]) -> int | None:
     if not text or text == "0":
         return None
     if not (text.isascii() and text.isdigit()):
-        raise bad_request(
-            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
-        )
+        why = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise bad_request(f"invalid resource version: resourceVersion: {why}")
     return int(text)
 
 
-def list_page(store: Store, kind: Kind, target: Target, query: Mapping[str, str]) -> Page:
-    """The objects selected, at most ``limit`` of them; a later page continues in the store as it is then."""
-    selects = selection(kind, target, query)
-    asked = revision_asked(query)
-    after: Key = ("", "")
-    revision = store.revision
-    if token := query.get("continue"):
-        revision, after = _read_continue(token)
-        store.check_age(kind.resource, revision)
-    elif asked is not None and asked > revision:
+def revision_watched(query: Mapping[str, str]) -> int | None:
+    """As :func:`revision_asked`, for a watch: kube-apiserver calls one that is no number an error of its own."""
+    try:
+        return revision_asked(query)
+    except StatusError as error:
+        raise StatusError(500, error.message.removeprefix("invalid resource version: "), reason="") from error
+
+
+def check_get(store: Store, kind: Kind, query: Mapping[str, str]) -> None:
+    """Raise 504 when an object of a version to come is asked for."""
+    asked = revision_watched(query)
+    if asked is not None and asked > store.revision:
         store.check_age(kind.resource, asked)
-    text = query.get("limit", "") or "0"
-    if not (text.isascii() and text.isdigit()):
-        raise bad_request(f'limit: Invalid value: "{text}"')
-    limit = int(text)
+
+
+def list_page(store: Store, kind: Kind, target: Target, query: Mapping[str, str]) -> Page:
+    """The objects selected, at most ``limit`` of them; later pages show the store as it was at the first one."""
+    listoptions.check_list(query)
+    selects = selection(kind, target, query)
+    limit = 0 if query.get("resourceVersion") == "0" else listoptions.number(query, "limit")
     namespace = target.namespace if kind.namespaced else ""
-    found = filter(selects, store.scan(kind.resource, namespace, after))
-    items = list(islice(found, limit) if limit else found)
+    revision, after = _start(store, kind, query, namespace, limit)
+    found = filter(selects, store.scan_at(kind.resource, revision, namespace, after))
+    items = list(islice(found, limit)) if limit > 0 else list(found)
     metadata: Obj = {"resourceVersion": str(revision)}
-    if limit and len(items) == limit and next(found, None) is not None:
-        last = items[-1]
-        metadata["continue"] = _continue(revision, (last.namespace, last.name))
+    left = sum(1 for _ in found)
+    if left:
+        metadata["continue"] = continuing.token(revision, (items[-1].namespace, items[-1].name), namespace)
+        if not (query.get("labelSelector") or query.get("fieldSelector")):
+            metadata["remainingItemCount"] = left
     return Page(items, metadata)
 
 
-def _continue(revision: int, key: Key) -> str:
-    return base64.urlsafe_b64encode(encode([revision, *key])).decode()
-
-
-def _read_continue(token: str) -> tuple[int, Key]:
-    try:
-        found: Any = decode(base64.urlsafe_b64decode(token))
-        revision, namespace, name = found
-        return int(revision), (str(namespace), str(name))
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise bad_request("continue key is not valid") from error
+def _start(store: Store, kind: Kind, query: Mapping[str, str], namespace: str, limit: int) -> tuple[int, Key]:
+    """At which revision the list shows the store, and behind which object it begins."""
+    if token := query.get("continue"):
+        revision, after = continuing.read(token, namespace)
+        if query.get("resourceVersion", "0") != "0":
+            raise bad_request("specifying resource version is not allowed when using continue")
+        if store.forgotten(kind.resource, revision):
+            raise continuing.expired(after, namespace)
+        return (revision or store.revision), after
+    asked = revision_asked(query)
+    if asked is None:
+        return store.revision, ("", "")
+    match = query.get("resourceVersionMatch", "")
+    if match == "Exact" or (limit and not match):
+        if store.forgotten(kind.resource, asked):
+            raise StatusError(410, "The resourceVersion for the provided list is too old.")
+        return asked, ("", "")
+    if asked > store.revision:
+        store.check_age(kind.resource, asked)
+    return store.revision, ("", "")
 
 
 def list_body(kind: Kind, page: Page) -> bytes:

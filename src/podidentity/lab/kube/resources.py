@@ -85,6 +85,7 @@ class Resources:
     def _read(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         table = Tables(kind, request.query, self._now) if negotiate(request.headers.get("Accept", "")) else None
         if target.verb == "get":
+            reading.check_get(self._store, kind, request.query)
             stored = self._rest.get(target.where(kind))
             body = table.single(stored) if table else prefix(kind) + stored.body[1:]
         else:

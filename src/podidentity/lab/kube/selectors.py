@@ -1,19 +1,12 @@
-"""Label and field selectors: parsed once, matched often (pure)."""
+"""Selectors as terms that must all hold, and the fields' own grammar: parsed once, matched often (pure)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
-from podidentity.lab.kube.errors import StatusError, bad_request
-
-_WORD: Final = r"[A-Za-z0-9_./-]+"
-_SET: Final = re.compile(rf"\s*({_WORD})\s+(in|notin)\s*\(([^()]*)\)\s*")
-_EQUAL: Final = re.compile(rf"\s*({_WORD})\s*(==|=|!=)\s*([A-Za-z0-9_.-]*)\s*")
-_COMPARE: Final = re.compile(rf"\s*({_WORD})\s*([<>])\s*(-?\d+)\s*")
-_EXISTS: Final = re.compile(rf"\s*(!?)\s*({_WORD})\s*")
+from podidentity.lab.kube.errors import bad_request
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +43,6 @@ class Requirement:
 Requirements = tuple[Requirement, ...]
 
 
-def parse_labels(text: str) -> Requirements:
-    """``a=b,c in (d,e),!f`` as terms that must all hold; StatusError 400 when it cannot be read."""
-    return tuple(_terms(text))
-
-
-def _terms(text: str) -> Iterator[Requirement]:
-    position = 0
-    if not text.strip():
-        return
-    while True:
-        term, position = _term(text, position)
-        yield term
-        if position >= len(text):
-            return
-        if text[position] != ",":
-            raise _unreadable(text)
-        position += 1
-
-
-def _term(text: str, position: int) -> tuple[Requirement, int]:
-    if found := _SET.match(text, position):
-        values = frozenset(value.strip() for value in found[3].split(","))
-        return Requirement(found[1], found[2], values), found.end()
-    if found := _EQUAL.match(text, position):
-        return Requirement(found[1], "notin" if found[2] == "!=" else "in", frozenset([found[3]])), found.end()
-    if found := _COMPARE.match(text, position):
-        return Requirement(found[1], "gt" if found[2] == ">" else "lt", frozenset([found[3]])), found.end()
-    if found := _EXISTS.match(text, position):
-        return Requirement(found[2], "absent" if found[1] else "exists"), found.end()
-    raise _unreadable(text)
-
-
-def _unreadable(text: str) -> StatusError:
-    return bad_request(f"unable to parse requirement: <nil>: Invalid value: {text!r}: not a label selector")
-
-
 def parse_fields(text: str, check: Callable[[str], None]) -> Requirements:
     """``a=b,c!=d`` as terms; ``check`` raises for a field the kind does not select by."""
     terms: list[Requirement] = []
@@ -96,6 +53,8 @@ def parse_fields(text: str, check: Callable[[str], None]) -> Requirements:
                 break
         else:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
+        if not (key or value):
+            continue
         check(key)
         terms.append(Requirement(key, "notin" if sign == "!=" else "in", frozenset([_unescape(value)])))
     return tuple(terms)

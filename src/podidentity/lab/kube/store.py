@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from podidentity.lab.kube.disk import Disk
@@ -14,6 +14,9 @@ from podidentity.lab.kube.objects import Obj, decode, dig, encode, meta
 
 HISTORY: Final = 4096
 """Changes remembered for each resource; an older watch gets 410."""
+
+_FLAGS: Final = frozenset(["spec.unschedulable", "spec.hostNetwork"])
+"""Fields to select by that are false where they are absent."""
 
 Key = tuple[str, str]
 FieldsOf = Callable[[str], Mapping[str, str]]
@@ -36,6 +39,12 @@ class Stored:
         found = decode(self.body)
         assert isinstance(found, dict)
         return found
+
+    def gone(self, revision: int) -> Stored:
+        """The same object as a deletion at ``revision`` tells of it."""
+        obj = self.obj()
+        obj["metadata"]["resourceVersion"] = str(revision)
+        return replace(self, revision=revision, body=encode(obj))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,8 @@ class Store:
         for field_name, text in self._fields_of(resource).items():
             path, _, missing = text.partition("=")
             value = dig(obj, *path.split("."))
+            if value is None and path in _FLAGS:
+                value = False
             told = str(value).lower() if isinstance(value, bool) else str(value)
             fields[field_name] = missing if value is None else told
         labels = meta(obj).get("labels") or {}
@@ -124,6 +135,23 @@ class Store:
                 return
             if key > after and key in table.objects:
                 yield table.objects[key]
+
+    def scan_at(self, resource: str, revision: int, namespace: str = "", after: Key = ("", "")) -> Iterator[Stored]:
+        """As :meth:`scan`, of the objects as they were at ``revision``; raises as :meth:`check_age`."""
+        self.check_age(resource, revision)
+        table = self._table(resource)
+        then: dict[Key, Stored | None] = {}
+        for change in reversed(table.log):
+            if change.now.revision <= revision:
+                break
+            then[change.now.namespace, change.now.name] = change.old
+        if not then:
+            yield from self.scan(resource, namespace, after)
+            return
+        for key in sorted(table.objects.keys() | then.keys()):
+            found = then[key] if key in then else table.objects[key]
+            if found is not None and key > after and (not namespace or key[0] == namespace):
+                yield found
 
     def count(self, resource: str) -> int:
         """How many objects there are."""
@@ -150,15 +178,17 @@ class Store:
         return stored
 
     def remove(self, resource: str, obj: Obj) -> Stored:
-        """Delete the object whose last state is ``obj``; the answer carries the revision of the deletion."""
+        """Delete the stored object that ``obj`` is about; both get the revision of the deletion.
+
+        Watches are told of the object as it was stored last, whatever else ``obj`` says.
+        """
         metadata = obj["metadata"]
         key = metadata.get("namespace", ""), metadata["name"]
         table = self._table(resource)
         old = table.objects[key]
         revision = self.revision + 1
         metadata["resourceVersion"] = str(revision)
-        bare = {field: value for field, value in obj.items() if field not in {"apiVersion", "kind"}}
-        gone = self._stored(resource, key, revision, encode(bare), bare)
+        gone = old.gone(revision)
         self._disk.put(resource, *key, revision, None)
         self.revision = revision
         table.drop(key)
@@ -171,13 +201,17 @@ class Store:
         if revision < floor:
             raise expired(revision, floor)
         if revision > self.revision:
-            message = f"Too large resource version: {revision}, current: {self.revision}"
+            message = f"Timeout: Too large resource version: {revision}, current: {self.revision}"
             cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
             raise StatusError(504, message, reason="Timeout", details={"causes": [cause], "retryAfterSeconds": 1})
 
+    def forgotten(self, resource: str, revision: int) -> bool:
+        """Whether the objects as they were at ``revision`` cannot be told any more."""
+        return revision != 0 and revision < self._table(resource).floor
+
     def since(self, resource: str, revision: int) -> list[Change]:
-        """Every remembered change after ``revision``; raises as :meth:`check_age`."""
-        self.check_age(resource, revision)
+        """Every remembered change after ``revision``, none when it is yet to come; raises 410 when it is too old."""
+        self.check_age(resource, min(revision, self.revision))
         return [change for change in self._table(resource).log if change.now.revision > revision]
 
     def listen(self, resource: str, listener: Listener) -> int:

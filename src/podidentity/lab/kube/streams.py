@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from podidentity.lab.kube import reading
+from podidentity.lab.kube import listoptions, reading
 from podidentity.lab.kube.documents import JSON
 from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.kinds import Kind
@@ -41,6 +41,7 @@ class Streams:
     async def watch(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         """Answer a watch; returns when it has ended."""
         query = request.query
+        listoptions.check_watch(query)
         table = negotiate(request.headers.get("Accept", ""))
         form: Form = Tables(kind, query, self._now) if table else Json(kind)
         watch = Watch(self._store, kind, form, reading.selection(kind, target, query))
@@ -48,14 +49,14 @@ class Streams:
         response.enable_chunked_encoding()
         initial = flag(query, "sendInitialEvents")
         try:
-            watch.start(None if initial else reading.revision_asked(query))
+            watch.start(None if initial else reading.revision_watched(query))
         except StatusError as error:
             if error.code != _EXPIRED:
                 raise
             await response.prepare(request)
             await response.write(event("ERROR", encode(error.status())))
             return response
-        if initial:
+        if initial and flag(query, "allowWatchBookmarks"):
             watch.bookmark(initial=True)
         self._open.add(watch)
         try:
@@ -77,11 +78,11 @@ class Streams:
                 async with asyncio.timeout(max(pause, 0)):
                     data = await watch.take()
             except TimeoutError:
+                if loop.time() >= end:
+                    return
                 if bookmarks:
                     watch.bookmark()
                     await response.write(await watch.take())
-                if loop.time() >= end:
-                    return
                 continue
             if not data:
                 return

@@ -78,6 +78,4 @@ def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
             return "watch" if flag(query, "watch") else "list"
         if verb == "delete":
             return "deletecollection"
-    elif verb == "get" and flag(query, "watch"):
-        return "watch"
     return verb

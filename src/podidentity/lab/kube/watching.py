@@ -73,14 +73,19 @@ class Watch:
         self._started = False
         self._ended = False
         self._seen = store.revision
+        self._after = 0
 
     def start(self, revision: int | None) -> None:
-        """Begin after ``revision``; None begins with every object as it is now. Raises 410 when that is too old."""
+        """Begin after ``revision``, which may be one to come; None begins with every object as it is now.
+
+        Raises 410 when that is too old.
+        """
         if revision is None:
             for stored in self._store.scan(self._kind.resource):
                 if self._selects(stored):
                     self._add("ADDED", stored, None)
         else:
+            self._after = revision
             for change in self._store.since(self._kind.resource, revision):
                 self._offer(change)
         self._seen = self._store.revision
@@ -113,15 +118,14 @@ class Watch:
         return b"".join(lines)
 
     def _offer(self, change: Change) -> None:
-        now = self._selects(change.now)
+        if change.now.revision <= self._after:
+            return
+        now = change.type != "DELETED" and self._selects(change.now)
         before = change.old is not None and self._selects(change.old)
-        if change.type == "DELETED":
-            if before or now:
-                self._add("DELETED", change.now, change)
-        elif now:
+        if now:
             self._add("MODIFIED" if before else "ADDED", change.now, change)
-        elif before:
-            self._add("DELETED", change.now, change)
+        elif before and change.old:
+            self._add("DELETED", change.old.gone(change.now.revision), change)
 
     def _add(self, type_: str, stored: Stored, change: Change | None) -> None:
         if self._ended:
