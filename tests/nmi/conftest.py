@@ -255,6 +255,12 @@ class Bench:
             if change is not None:
                 self.app.cluster.on_assigned(change)
 
+    def drop_assigned(self, item: AzureAssignedIdentity) -> None:
+        """Let the watch tell that an assigned identity is gone."""
+        change = self.app.cluster.assigned.apply(WatchEvent("DELETED", item, "9", item.key))
+        assert change is not None
+        self.app.cluster.on_assigned(change)
+
     @staticmethod
     def _apply(store: Store[T], item: T) -> Change[T] | None:
         return store.apply(WatchEvent("MODIFIED", item, "9", item.key))

@@ -19,6 +19,7 @@ from podidentity.nmi.assembly import PodsOfApi
 from podidentity.nmi.local import is_local
 from podidentity.nmi.pods import PodFinder, PodUnknown, pod_addresses, pod_store
 from podidentity.nmi.waiters import TooManyWaiting, Waiters
+from podidentity.telemetry.logging import get_logger
 
 IP = "10.244.0.7"
 PAST, FUTURE = "1970-01-01T00:00:00Z", "1970-01-01T01:00:00Z"
@@ -183,6 +184,22 @@ async def test_connection_belongs_to_the_pod_it_was_opened_by(start: Start, make
     assert (await bench.token()).json["client_id"] == "client-of-b"
 
 
+async def test_connection_opened_before_its_address_passed_on_gets_nothing(start: Start, make: type[Make]) -> None:
+    """A connection is its opener's from the start, also when the first request comes after the change."""
+    bench = await start()
+    old, new = make.pod("old", ip="127.1.0.1"), make.pod("new", ip="127.1.0.1")
+    bench.put_pod(old)
+    bench.put_assigned(make.assigned(new, make.identity("b")))
+    reader, writer = await bench.connect("127.1.0.1")
+    await until(lambda: bench.app.server.connections == 1)
+    bench.drop_pod(old)
+    bench.put_pod(new)
+    writer.write(REQUEST)
+    assert (await read_reply(reader)).status == 503
+    writer.close()
+    assert bench.imds.calls == []
+
+
 async def test_held_request_does_not_change_its_pod(start: Start, make: type[Make]) -> None:
     """A kept connection whose pod is not known at once is judged by the same rule when it is."""
     bench = await start()
@@ -227,7 +244,7 @@ async def test_second_address_of_a_pod_is_asked_for_too(make: type[Make]) -> Non
     """The API selects by the first address only: one of the others is found among the pods of the node."""
     dual = make.pod("dual", ip=IP, more_ips=(IP, "fd00::7"))
     client = OnlyFirst([dual, make.pod("other", ip="10.244.0.8")])
-    api = PodsOfApi(cast("KubeClient", client), NODE)
+    api = PodsOfApi(cast("KubeClient", client), NODE, get_logger())
     assert [pod.name for pod in await api.by_address(IP)] == ["dual"]
     assert client.asked == [f"spec.nodeName={NODE},status.podIP={IP}"]
     assert [pod.name for pod in await api.by_address("fd00::7")] == ["dual"]

@@ -291,7 +291,7 @@ async def test_full_server_takes_from_who_has_most(start: Start, make: type[Make
 async def test_ten_thousand_idle_connections_leave_the_rest_alone(start: Start, make: type[Make]) -> None:
     """Idle connections of forty pods are kept up to the bound, no further, and somebody else is served beside them."""
     room(14_000)
-    bench = await start()
+    bench = await start(limits=Limits(header_time=120.0))
     entitle(bench, make, "127.9.0.1", "other")
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(60), AsyncExitStack() as stack:

@@ -92,6 +92,11 @@ class Handler:
         self._clock = clock
         self._granted = verdict.BINDING if rules.policy.managed else verdict.ASSIGNED
 
+    def owner(self, peer: str) -> str:
+        """Return the UID of the pod that has this address, empty when that is not known at once."""
+        pod = self._finder.known(peer)
+        return "" if pod is None else pod.metadata.uid
+
     def at_once(self, request: Request) -> Answer | None:
         """Return the answer if it needs no waiting, else None."""
         target = understand(request.target)

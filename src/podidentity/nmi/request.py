@@ -204,7 +204,9 @@ class Link:
 
 
 class Pin:
-    """Whose a connection is: the pod its first request was matched with, for as long as it lasts.
+    """Whose a connection is, for as long as it lasts: the pod that had its address when it was opened.
+
+    Where that was not known yet, it is the pod its first request was matched with.
 
     ``link``: its ends, where they are on this machine.
     """

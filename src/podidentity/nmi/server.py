@@ -28,6 +28,10 @@ _STOPPING_WIRE: Final = _STOPPING.encode(keep_alive=False)
 class Answerer(Protocol):
     """What the server serves: see ``handler.Handler``."""
 
+    def owner(self, peer: str) -> str:
+        """Return the UID of the pod that has this address, empty when that is not known at once."""
+        ...
+
     def at_once(self, request: Request) -> Answer | None:
         """Return the answer if it needs no waiting."""
         ...
@@ -122,6 +126,7 @@ class Server:
         peer, link = ends_of(transport) if transport is not None else ("", None)
         connection.peer = peer
         connection.pin.link = link
+        connection.pin.uid = self._answerer.owner(peer)
         self._connections[connection] = None
         self._per_source[peer] += 1
         if self._per_source[peer] > self.limits.connections_per_source:
