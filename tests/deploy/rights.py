@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from tests.deploy.original import Obj
 
 from podidentity.kube.auth import StaticToken
 from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import NotFound
 from podidentity.kube.settings import KubeSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -23,8 +25,11 @@ FILES: Final = {
     "mic": "deployment-rbac.yaml",
     "nmi": "deployment-rbac.yaml",
     "nmi (managed)": "managed-mode-deployment.yaml",
+    "nmi (token review)": "nmi-token-review.yaml",
 }
 """Who, as the table calls them, and the file with their role."""
+
+REVIEWING: Final = "nmi (token review)"
 
 _ROW: Final = re.compile(
     r"\| (?P<who>[^|]+) \| (?P<verb>[a-z]+) \| (?P<resource>[a-z]+) \| (?P<why>[^|]+) \| (?P<breaks>[^|]+) "
@@ -74,10 +79,15 @@ def rows() -> list[Row]:
 
 def rights(who: str) -> list[Right]:
     """What the shipped role grants."""
-    name = f"aad-pod-id-{who.partition(' ')[0]}-role"
+    name = "aad-pod-id-nmi-token-review" if who == REVIEWING else f"aad-pod-id-{who.partition(' ')[0]}-role"
     objects = yaml.safe_load_all((ROOT / "deploy" / FILES[who]).read_text())
     role = next(one for one in objects if (one["kind"], one["metadata"]["name"]) == ("ClusterRole", name))
     return list(_expanded(role["rules"]))
+
+
+def all_rights(who: str) -> list[Right]:
+    """What the component has in that mode: the optional file comes on top of the others."""
+    return rights("nmi") + rights(who) if who == REVIEWING else rights(who)
 
 
 def _expanded(rules: Sequence[Obj]) -> Iterator[Right]:
@@ -123,10 +133,19 @@ async def _until_granted(admin: KubeClient, user: str, right: Right) -> None:
 
 
 async def forget_accounts(admin: KubeClient, namespace: str) -> None:
-    """Take away the roles and bindings made for ``namespace``."""
+    """Take away the roles, bindings and accounts made for ``namespace``, and what mic keeps there."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     for kind in ("clusterroles", "clusterrolebindings"):
         found = json.loads(await admin.raw("GET", f"{rbac}/{kind}"))["items"]
         for name in (one["metadata"]["name"] for one in found):
             if name.startswith(f"rights-{namespace}-"):
                 await admin.raw("DELETE", f"{rbac}/{kind}/{name}")
+    core = f"/api/v1/namespaces/{namespace}"
+    for path in (
+        *(f"{core}/serviceaccounts/aad-pod-id-{component}-service-account" for component in ("mic", "nmi")),
+        f"{core}/endpoints/aad-pod-identity-mic",
+        f"{core}/configmaps/aad-pod-identity-config",
+        f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/aad-pod-identity-mic",
+    ):
+        with contextlib.suppress(NotFound):
+            await admin.raw("DELETE", path)

@@ -11,7 +11,10 @@ import pytest
 import yaml
 from tests.deploy import original
 from tests.deploy.conftest import DEPLOY, Cluster
+from tests.deploy.mic_stage import MicStage
 from tests.deploy.original import GROUP, Obj
+from tests.deploy.rights import account, forget_accounts, rights
+from tests.deploy.stages import NODE, NODE_OF_POOL
 from tests.real_server import RealServer
 
 from podidentity.api.identity import AzureIdentity
@@ -262,6 +265,22 @@ def test_only_mic_writes_records(denying: Policies) -> None:
         kubectl("delete", "namespace", "records-go", "--timeout=50s")
     finally:
         kubectl("delete", "clusterrole/records-of-mic", "clusterrolebinding/records-of-mic")
+
+
+async def test_mic_works_as_before(denying: Policies, admin: KubeClient) -> None:
+    """Under Deny mic does all it does, from a pod's record to its removal, as its account and with its rights."""
+    denying.cluster.apply_objects(NODE_OF_POOL)
+    played = MicStage(admin, await account(admin, "mic", "default", rights("mic")), "default", meddled=False)
+    await played.prepare()
+    try:
+        async with played.started(), played.within(30):
+            await played.play()
+        assert "denied" not in played.log
+        assert "failed" not in played.log
+    finally:
+        await played.clean()
+        await forget_accounts(admin, "default")
+        denying.cluster.kubectl("delete", "node", NODE)
 
 
 def test_what_we_ship_passes_in_silence(denying: Policies) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,12 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.deploy.conftest import DEPLOY, Cluster
-from tests.deploy.rights import Right, Row, account, forget_accounts, rights, rows
-from tests.deploy.stages import NODE, POOL, MicStage, NmiStage
+from tests.deploy.mic_stage import MicStage
+from tests.deploy.nmi_stage import NmiStage
+from tests.deploy.rights import REVIEWING, Right, Row, account, all_rights, forget_accounts, rights, rows
+from tests.deploy.stages import NODE, NODE_OF_POOL
 from tests.real_server import RealServer
 
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import NotFound
 
 STOPS = {
     ("mic", "create", "events"): "told",
@@ -30,6 +30,7 @@ STOPS = {
     ("mic", "update", "leases"): "",
     ("nmi", "get", "pods"): "other pod",
     ("nmi", "get", "secrets"): "service principal",
+    (REVIEWING, "create", "tokenreviews"): "other pod",
 }
 """The first step of the story that is not reached without the right: "ready" where none is named; "": all are."""
 LOCKS = {"endpoints", "leases"}
@@ -41,10 +42,7 @@ def kinds(deploy_server: RealServer, tmp_path_factory: pytest.TempPathFactory) -
     cluster = Cluster(deploy_server, tmp_path_factory.mktemp("rights"))
     objects = yaml.safe_load_all((DEPLOY / "deployment-rbac.yaml").read_text())
     cluster.apply_objects(*(one for one in objects if one["kind"] == "CustomResourceDefinition"))
-    compute = "/subscriptions/sub/resourceGroups/nodes/providers/Microsoft.Compute"
-    provider = f"azure://{compute}/virtualMachineScaleSets/{POOL}/virtualMachines/0"
-    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "spec": {"providerID": provider}}
-    cluster.apply_objects(node)
+    cluster.apply_objects(NODE_OF_POOL)
     cluster.until_served()
     yield deploy_server
     cluster.kubectl("delete", "node", NODE)
@@ -67,7 +65,7 @@ async def stage(admin: KubeClient, who: str, namespace: str, granted: list[Right
     settings = await account(admin, who, namespace, granted)
     if who == "mic":
         return MicStage(admin, settings, namespace)
-    return NmiStage(admin, settings, namespace, managed="managed" in who)
+    return NmiStage(admin, settings, namespace, managed="managed" in who, reviewing=who == REVIEWING)
 
 
 def test_the_table_is_the_roles() -> None:
@@ -76,6 +74,7 @@ def test_the_table_is_the_roles() -> None:
     standard = {(right.verb, right.resource) for right in rights("nmi")}
     managed = {(right.verb, right.resource) for right in rights("nmi (managed)")}
     granted |= {("nmi (managed)", *right) for right in managed - standard}
+    granted |= {(REVIEWING, right.verb, right.resource) for right in rights(REVIEWING)}
     table = [(row.who, row.verb, row.resource) for row in rows()]
     assert sorted(table) == sorted(granted)
     assert {resource for _, resource in standard - managed} == {"azureassignedidentities"}
@@ -85,7 +84,7 @@ def test_the_table_is_the_roles() -> None:
 async def test_without_one_right(admin: KubeClient, row: Row) -> None:
     """A component that lacks one right says which, stands still only where it needs it, and never ends."""
     namespace = f"rights-{row}".lower().replace("(", "").replace(")", "")
-    granted = [right for right in rights(row.who) if (right.verb, right.resource) != (row.verb, row.resource)]
+    granted = [right for right in all_rights(row.who) if (right.verb, right.resource) != (row.verb, row.resource)]
     played = await stage(admin, row.who, namespace, granted)
     stop = STOPS.get((row.who, row.verb, row.resource), "ready")
     before = set(played.STEPS[: played.STEPS.index(stop)] if stop else played.STEPS)
@@ -96,13 +95,12 @@ async def test_without_one_right(admin: KubeClient, row: Row) -> None:
             async with played.within(30):
                 while not (row.said_in(played.log) and before <= set(played.reached)):  # noqa: ASYNC110 - a log tells nobody
                     await asyncio.sleep(0.02)
-                if row.verb == "watch":
-                    await played.step("working", lambda: played.working)
-                elif stop == "ready" or row.resource in LOCKS:
-                    await played.step("not working", lambda: not played.working)
+                if stop == "ready" or row.resource in LOCKS:
+                    await played.step("not ready", lambda: not played.ready)
+                    await played.step("working", lambda: played.working == (row.verb == "watch"))
             story.cancel()
             await asyncio.gather(story, return_exceptions=True)
-        assert stop not in played.reached, played.log
+        assert row.verb == "watch" or stop not in played.reached, played.log
         assert f"ServiceAccount {namespace}/aad-pod-id-{row.who[:3]}-service-account" in played.log
     finally:
         await played.clean()
@@ -110,35 +108,26 @@ async def test_without_one_right(admin: KubeClient, row: Row) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "namespace"), [("mic", "default"), ("nmi", "default"), ("nmi (managed)", "kube-system")]
+    ("who", "namespace"),
+    [("mic", "default"), ("nmi", "default"), ("nmi (managed)", "kube-system"), (REVIEWING, "default")],
 )
 async def test_every_right_is_used(admin: KubeClient, kinds: RealServer, who: str, namespace: str) -> None:
     """What the API server's audit log says a component did is what its role grants, no right more."""
     audit = kinds.folder / "audit.log"
     before = len(audit.read_text().splitlines())
-    played = await stage(admin, who, namespace, rights(who))
+    played = await stage(admin, who, namespace, all_rights(who))
     await played.prepare()
     try:
         async with played.started(), played.within(30):
             await played.play()
         log = played.log
         used = _used(audit, before, namespace)
-        assert used == {(right.group, right.resource, right.verb) for right in rights(who)}, log
+        assert used == {(right.group, right.resource, right.verb) for right in all_rights(who)}, log
         assert "forbidden" not in log
         assert "may not" not in log
     finally:
         await played.clean()
         await forget_accounts(admin, namespace)
-        if who == "mic":
-            for path in (
-                "/api/v1/namespaces/default/endpoints/aad-pod-identity-mic",
-                "/apis/coordination.k8s.io/v1/namespaces/default/leases/aad-pod-identity-mic",
-                "/api/v1/namespaces/default/configmaps/aad-pod-identity-config",
-            ):
-                with contextlib.suppress(NotFound):
-                    await admin.raw("DELETE", path)
-        account_path = f"/api/v1/namespaces/{namespace}/serviceaccounts/aad-pod-id-{who[:3]}-service-account"
-        await admin.raw("DELETE", account_path)
 
 
 def _used(audit: Path, before: int, namespace: str) -> set[tuple[str, str, str]]:

@@ -26,6 +26,7 @@ from podidentity.nmi.datapath.address import bind_unix
 from podidentity.nmi.peer import Owner, owner_of
 from podidentity.nmi.request import Headers, Link, Pin, Request
 from podidentity.nmi.reviews import REVIEWS, Reviews
+from podidentity.telemetry.logging import get_logger
 
 UID = "6f0c1a2b-0000-4000-8000-00000000000a"
 MANIFEST = Path(__file__).resolve().parents[2] / "deploy" / "nmi-token-review.yaml"
@@ -236,7 +237,7 @@ async def test_real_api_server_reviews_tokens(real_server: RealServer) -> None:
         async with KubeClient(real_server.settings(), user_agent="test") as client:
             good = await token_of(client, "csi", "podidentity-nmi")
             other = await token_of(client, "csi", "another")
-            reviews = Reviews(client, "podidentity-nmi", Clock())
+            reviews = Reviews(client, "podidentity-nmi", Clock(), get_logger())
             assert await reviews.service_account(good) == "callers/csi"
             assert await reviews.service_account(other) == ""
             assert await reviews.service_account(f"{good}x") == ""

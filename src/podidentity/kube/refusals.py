@@ -36,6 +36,8 @@ def missing_right(message: str) -> str:
 def _remedy(resource: str, user: str) -> str:
     if resource == "secrets":
         return f"give {_grantee(user)[0]} the Role aad-pod-id-nmi-secrets there (docs/howto/restrict-secrets.md)"
+    if resource == "tokenreviews":
+        return f"apply deploy/nmi-token-review.yaml, which grants it to {_grantee(user)[0]}"
     return f"grant it to {' '.join(_grantee(user)).strip()}"
 
 

@@ -148,7 +148,7 @@ class _Running:
                 rng=random.Random(),  # noqa: S311 - spreads load
                 authorities=_authorities(settings),
                 audit=self._audit(stack, clock),
-                reviews=Reviews(client, settings.host_token_audience, clock),
+                reviews=Reviews(client, settings.host_token_audience, clock, log),
             )
             limits = Limits(connections=room(Limits().connections))
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)

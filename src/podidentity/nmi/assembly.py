@@ -20,7 +20,6 @@ from podidentity.api.resources import PODS, SECRETS
 from podidentity.azure.imds import ImdsClient
 from podidentity.config.nmi import NmiSettings
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import Forbidden
 from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.authorize import Policy
 from podidentity.nmi.callers import Accounts, Callers
@@ -36,6 +35,7 @@ from podidentity.nmi.notices import Conditions, Notices
 from podidentity.nmi.peer import owner_of
 from podidentity.nmi.pods import PodApi, PodFinder, pod_addresses
 from podidentity.nmi.request import UNIX
+from podidentity.nmi.rights import MissingRight
 from podidentity.nmi.server import Server
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.tokens.cached import Cached
@@ -94,8 +94,7 @@ class PodsOfApi:
     def __init__(self, client: KubeClient, node: str, log: Logger) -> None:
         self._client = client
         self._node = node
-        self._log = log
-        self._refused = False
+        self._missing = MissingRight(log, "cannot ask for a pod that the watch does not know")
 
     async def by_address(self, address: str) -> Sequence[Pod]:
         """Return the node's pods with this address; the API selects by the first of ``podIPs`` only."""
@@ -108,16 +107,9 @@ class PodsOfApi:
         ]
 
     async def by_name(self, namespace: str, name: str) -> Pod:
-        """Return one pod. That a right is missing is said once, until it is there."""
-        try:
-            pod = await self._client.get(PODS, name, namespace)
-        except Forbidden as error:
-            if not self._refused:
-                self._log.error("cannot ask for a pod that the watch does not know", error=str(error))
-            self._refused = True
-            raise
-        self._refused = False
-        return pod
+        """Return one pod."""
+        with self._missing.told():
+            return await self._client.get(PODS, name, namespace)
 
 
 class SecretsOfApi:

@@ -10,6 +10,8 @@ import msgspec
 
 from podidentity.aio.clock import Clock
 from podidentity.kube.client import KubeClient
+from podidentity.nmi.rights import MissingRight
+from podidentity.telemetry.logging import Logger
 
 REVIEWS: Final = "/apis/authentication.k8s.io/v1/tokenreviews"
 _KEPT_SECONDS: Final = 60.0
@@ -37,7 +39,8 @@ _REVIEW: Final = msgspec.json.Decoder(_Review)
 class Reviews:
     """Reviews tokens that must be meant for ``audience``. A token itself is never kept, only its hash."""
 
-    def __init__(self, client: KubeClient, audience: str, clock: Clock) -> None:
+    def __init__(self, client: KubeClient, audience: str, clock: Clock, log: Logger) -> None:
+        self._missing = MissingRight(log, "callers' tokens cannot be reviewed")
         self._client = client
         self._audience = audience
         self._clock = clock
@@ -63,7 +66,8 @@ class Reviews:
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": [self._audience]},
         }
-        answer = await self._client.raw("POST", REVIEWS, body=body)
+        with self._missing.told():
+            answer = await self._client.raw("POST", REVIEWS, body=body)
         try:
             return _REVIEW.decode(answer).status
         except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from podidentity.aio.backoff import Backoff
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import KubeError, KubeUnavailable
+from podidentity.kube.errors import Forbidden, KubeError, KubeUnavailable
 from podidentity.kube.greeting import greet
 from podidentity.telemetry.logging import Logger
 
@@ -33,6 +35,27 @@ class _Review(msgspec.Struct, frozen=True):
 
 
 _REVIEW: Final = msgspec.json.Decoder(_Review)
+
+
+class MissingRight:
+    """Says that the API refuses something for want of a right: once, until the right is there."""
+
+    def __init__(self, log: Logger, message: str) -> None:
+        self._log = log
+        self._message = message
+        self._said = False
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Run a call to the API; what it raises is raised."""
+        try:
+            yield
+        except Forbidden as error:
+            if not self._said:
+                self._log.error(self._message, error=str(error))
+            self._said = True
+            raise
+        self._said = False
 
 
 async def say_rights(client: KubeClient, log: Logger) -> None:
