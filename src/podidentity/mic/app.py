@@ -31,7 +31,7 @@ from podidentity.config.mic import MicSettings
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError
 from podidentity.kube.events import EventRecorder
-from podidentity.kube.greeting import greet
+from podidentity.kube.greeting import Greeting
 from podidentity.kube.leadership import ElectionSettings, Leadership
 from podidentity.kube.reflector import Reflector
 from podidentity.kube.settings import load_settings
@@ -76,6 +76,7 @@ class App:
         controller: Controller,
         leadership: Leadership,
         *,
+        greeting: Greeting,
         clock: Clock,
         rng: random.Random,
         version: str,
@@ -84,6 +85,7 @@ class App:
         self._outlets = outlets
         self._controller = controller
         self._leadership = leadership
+        self._greeting = greeting
         self._clock = clock
         self._version = version
         self._held_up = ""
@@ -107,7 +109,8 @@ class App:
 
     def not_ready(self) -> list[str]:
         """Why this process could not take over now."""
-        return [*filter(None, (self._leadership.refused, self._held_up)), *self._unwatched()]
+        reasons = (self._greeting.complaint, self._leadership.refused, self._held_up)
+        return [*filter(None, reasons), *self._unwatched()]
 
     def _unwatched(self) -> list[str]:
         reasons = []
@@ -129,6 +132,7 @@ class App:
                 tasks.create_task(reflector.run(), name=f"watch {reflector.resource.plural}")
                 for reflector in self._reflectors
             ]
+            running.append(tasks.create_task(self._greeting.run(), name="version"))
             running.append(tasks.create_task(self._leadership.run(self._lead), name="leadership"))
             if self._settings.drain:
                 await drain.within(self._settings.drain_timeout, self._drained.wait(), self._controller.records)
@@ -199,6 +203,7 @@ def build_app(
     metrics: Metrics,
     *,
     fence: Fence,
+    greeting: Greeting,
     own_client_id: str = "",
     clock: Clock,
     rng: random.Random,
@@ -237,7 +242,9 @@ def build_app(
         writer=RecordWriter(world, outlets, clock),
     )
     controller = Controller(shared, full_pass=settings.sync_retry_duration)
-    return App(settings, clients, outlets, controller, leadership, clock=clock, rng=rng, version=version)
+    return App(
+        settings, clients, outlets, controller, leadership, greeting=greeting, clock=clock, rng=rng, version=version
+    )
 
 
 def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSettings:
@@ -260,7 +267,8 @@ async def run(settings: MicSettings) -> None:
         fence = Fence(clock, delivery=settings.leader_election_duration / 2)
         clients = await _clients(stack, settings, build, environ, clock=clock, fence=fence)
         source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
-        await greet(clients.core)
+        greeting = Greeting(clients.core)
+        await greeting.once()
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
         compute = _compute(source, settings, build, metrics, fence)
         stack.push_async_callback(compute.close)
@@ -273,6 +281,7 @@ async def run(settings: MicSettings) -> None:
             events,
             metrics,
             fence=fence,
+            greeting=greeting,
             own_client_id=own,
             clock=clock,
             rng=rng,

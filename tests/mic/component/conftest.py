@@ -26,6 +26,7 @@ from podidentity.config.redact import SecretText
 from podidentity.kube.auth import StaticToken
 from podidentity.kube.client import KubeClient
 from podidentity.kube.events import EventRecorder
+from podidentity.kube.greeting import Greeting
 from podidentity.kube.settings import KubeSettings
 from podidentity.lab.cloud import CloudConfig, parse_seed
 from podidentity.lab.cloud import Running as Azure
@@ -190,8 +191,9 @@ async def whole_mic(site: Site, settings: MicSettings) -> AsyncIterator[tuple[Ap
         compute = ComputeClient(cloud, Minted(site.azure), user_agent="mic", base_url=site.azure.arm_url, fence=fence)
         stack.push_async_callback(compute.close)
         events = EventRecorder(kube[0], component=EVENT_SOURCE, clock=clock)
+        greeting, rng = Greeting(kube[0]), random.Random(1)
         app = build_app(
-            settings, Clients(*kube), compute, events, metrics, fence=fence, clock=clock, rng=random.Random(1)
+            settings, Clients(*kube), compute, events, metrics, fence=fence, greeting=greeting, clock=clock, rng=rng
         )
         yield app, events, metrics
 
