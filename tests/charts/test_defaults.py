@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,16 @@ def test_lint(helm: Helm) -> None:
     """`helm lint --strict` finds nothing, with the defaults and in managed mode."""
     for values in ({}, {"operationMode": "managed"}):
         assert "0 chart(s) failed" in helm("lint", "--strict", str(CHART), values=values)
+
+
+def test_the_versions_agree() -> None:
+    """The chart installs the images of the release it is shipped with, and is above every chart of the original."""
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    assert about["appVersion"] == project["version"]
+    assert {values[part]["tag"] for part in ("mic", "nmi")} == {f"v{about['appVersion']}"}
+    assert int(about["version"].partition(".")[0]) > 4
 
 
 @pytest.mark.parametrize("component", ["nmi", "mic"])

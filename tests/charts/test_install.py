@@ -120,6 +120,25 @@ def test_install_upgrade_rollback_uninstall(cluster: Cluster) -> None:
     assert cluster.kubectl("get", "crd", "-o", "name", *CRDS).count("\n") == len(CRDS)
 
 
+def test_instead_of_the_raw_manifests(cluster: Cluster) -> None:
+    """The documented switch keeps identities and bindings: only workloads and rights are replaced."""
+    page = (CHART.parents[2] / "docs" / "howto" / "install-with-helm.md").read_text()
+    section = page.partition("## Switch from the raw manifests")[2].partition("## ")[0]
+    deletions = [line.split()[1:] for line in section.splitlines() if line.startswith("kubectl delete ")]
+    kubectl = cluster.server.kubectl
+    assert kubectl("apply", "-f", str(CHART.parents[1] / "deployment-rbac.yaml")).returncode == 0
+    cluster.kubectl("wait", "--for=condition=established", "--timeout=20s", *(f"crd/{crd}" for crd in CRDS))
+    identity = '{"apiVersion": "aadpodidentity.k8s.io/v1", "kind": "AzureIdentity", "metadata": {"name": "app"}}'
+    assert cluster.server.kubectl("-n", cluster.namespace, "create", "-f", "-", input=identity).returncode == 0
+    for deletion in deletions:
+        assert kubectl(*deletion).returncode == 0
+    cluster.upgrade(CHART)
+    cluster.get("azureidentity", "app")
+    raw = "daemonset,deployment,serviceaccount,clusterrole,clusterrolebinding"
+    left = kubectl("get", raw, "-A", "-o", "name").stdout.split()
+    assert [name for name in left if "aad-pod-id-" in name or name.endswith(("/mic", "/nmi"))] == []
+
+
 def test_switch_to_managed_mode_and_back(cluster: Cluster) -> None:
     """Managed mode takes mic and its rights away, and the rights on assignments from nmi."""
     cluster.upgrade(CHART)
