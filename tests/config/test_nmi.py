@@ -102,7 +102,7 @@ def test_every_flag_of_the_original_is_accepted() -> None:
             ["--node=n", "--install-datapath", "--uninstall-datapath"],
             "--install-datapath and --uninstall-datapath exclude each other; give one",
         ),
-        (["--node=n", "--idle"], "--idle has a meaning only beside --uninstall-datapath; give both or none"),
+        (["--node=n", "--idle"], "--idle has a meaning only beside --install-datapath or --uninstall-datapath"),
         (["--await-daemonset=name"], '--await-daemonset: "name" is not NAMESPACE/NAME'),
     ],
 )
@@ -133,6 +133,7 @@ def test_removing_the_datapath_needs_no_node() -> None:
     """The clean-up runs without knowing where it is."""
     assert nmi_settings(["--uninstall-datapath"], {}).uninstall_datapath
     assert nmi_settings(["--uninstall-datapath", "--idle"], {}).idle
+    assert nmi_settings(["--install-datapath", "--idle", "--node=n"], {}).idle
     assert nmi_settings(["--await-daemonset=ns/name"], {}).await_daemonset == "ns/name"
 
 

@@ -211,8 +211,8 @@ def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings
         raise UsageError("--install-datapath and --uninstall-datapath exclude each other; give one")
     if settings.node.startswith("$("):
         raise UsageError(f"--node: {settings.node} was not replaced; give the container that environment variable")
-    if settings.idle and not settings.uninstall_datapath:
-        raise UsageError("--idle has a meaning only beside --uninstall-datapath; give both or none")
+    if settings.idle and not (settings.install_datapath or settings.uninstall_datapath):
+        raise UsageError("--idle has a meaning only beside --install-datapath or --uninstall-datapath")
     if not (settings.node or settings.uninstall_datapath or settings.await_daemonset):
         raise UsageError("--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName")
     if settings.operation_mode == "managed" and not settings.force_namespaced:
