@@ -29,7 +29,8 @@ from podidentity.azure.arm import HostIdentities, IdentityPatch, UserAssigned
 from podidentity.azure.errors import HostNotFound
 from podidentity.kube.errors import AlreadyExists, Conflict, NotFound
 from podidentity.kube.store import Change
-from podidentity.mic.assign import AssignSettings, Budget, Shared
+from podidentity.mic.assign import AssignSettings, Shared
+from podidentity.mic.budget import Budget
 from podidentity.mic.controller import Controller
 from podidentity.mic.ports import Outlets
 from podidentity.mic.world import World

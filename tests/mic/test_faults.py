@@ -66,6 +66,22 @@ async def test_bad_identity_named_by_the_error(bench: Bench) -> None:
     await bench.until(lambda: _good(bench, 8), 600)
 
 
+async def test_a_bad_identity_is_tried_again_when_its_object_changes(bench: Bench) -> None:
+    """Protects the person who has just given the role: any change of the AzureIdentity ends the wait of minutes."""
+    bad, refused = _key("id1"), [True]
+    error = LinkedAuthorizationFailed(403, "LinkedAuthorizationFailed", "no assign/action")
+    error.scopes = frozenset({bad})
+    bench.arm.fault = lambda _host, patch: error if refused[0] and bad in patch.add else None
+    _crowd(bench, 2)
+    await asyncio.sleep(300)
+    assert _good(bench, 2, 1)
+    refused[0] = False
+    identity = bench.things["AzureIdentity default/id1"]
+    touched = msgspec.structs.replace(identity.metadata, annotations={"tried": "again"})
+    bench.put(msgspec.structs.replace(identity, metadata=touched))
+    await bench.until(lambda: _good(bench, 2), 15)
+
+
 async def test_bad_identity_found_by_halving(bench: Bench) -> None:
     """Protects the good identities when the error names none: halving finds the two bad ones."""
     bad = {_key("id1"), _key("id6")}
@@ -83,6 +99,23 @@ async def test_throttled(bench: Bench) -> None:
     await bench.until(lambda: _good(bench, 2), 120)
     assert bench.arm.patches[1][0] - bench.arm.patches[0][0] >= 70
     assert bench.arm.gets["vmss"] <= 4
+
+
+async def test_a_throttled_principal_pauses_every_host(bench: Bench) -> None:
+    """Protects ARM's budget of the controller: a 429 that says it is used up stops all hosts until Retry-After."""
+    headers = {"X-Ms-Ratelimit-Remaining-Subscription-Writes": "0"}
+    limits = [Throttled(429, "SubscriptionRequestsThrottled", "", retry_after=60.0, headers=headers)]
+    bench.arm.fault = lambda _host, _patch: limits.pop() if limits else None
+    bench.node("n1", "one")
+    bench.node("n2", "two")
+    bench.identity("id1")
+    bench.pod("p", "n1", "id1")
+    await bench.until(lambda: not limits, 30)
+    begun, gets = asyncio.get_running_loop().time(), bench.arm.gets.total()
+    bench.pod("q", "n2", "id1")
+    await bench.until(lambda: bench.arm.gets.total() > gets, 90)
+    assert asyncio.get_running_loop().time() - begun >= 60
+    await bench.until(lambda: bench.assigned("p-default-id1", "q-default-id1"), 60)
 
 
 async def test_m35_conflicts_are_read_again(bench: Bench) -> None:

@@ -37,7 +37,8 @@ from podidentity.kube.reflector import Reflector
 from podidentity.kube.settings import load_settings
 from podidentity.kube.store import Store
 from podidentity.mic import drain
-from podidentity.mic.assign import AssignSettings, Budget, Shared
+from podidentity.mic.assign import AssignSettings, Shared
+from podidentity.mic.budget import Budget
 from podidentity.mic.controller import Controller
 from podidentity.mic.credential import CurrentCredential, described
 from podidentity.mic.ports import Compute, Outlets

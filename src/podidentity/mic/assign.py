@@ -20,6 +20,7 @@ from podidentity.azure.arm import HostIdentities, IdentityPatch
 from podidentity.azure.errors import AzureError, HostDeleting
 from podidentity.kube.errors import ApiError, KubeError
 from podidentity.mic import messages
+from podidentity.mic.budget import Budget
 from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
 from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
 from podidentity.mic.ports import Outlets
@@ -33,9 +34,6 @@ from podidentity.telemetry.logging import get_logger
 GET_RATE: Final = (12 / 60, 36.0)
 PATCH_RATE: Final = (4 / 60, 12.0)
 """ARM's limits for one machine: refill a second, and cap."""
-READ_RATE: Final = (25.0, 250.0)
-WRITE_RATE: Final = (10.0, 200.0)
-"""ARM's limits for one principal in one region."""
 RESTART_DELAY: Final = 5.0
 TICK: Final = 0.005
 
@@ -52,19 +50,6 @@ class AssignSettings:
     reconcile_interval: float = 180.0
     retry_interval: float = 1.0
     immutable: frozenset[str] = frozenset()
-
-
-@dataclass(slots=True)
-class Budget:
-    """What ARM allows this principal, shared by all hosts."""
-
-    reads: TokenBucket
-    writes: TokenBucket
-
-    @classmethod
-    def of(cls, clock: Clock) -> Budget:
-        """The documented limits."""
-        return cls(TokenBucket(*READ_RATE, clock), TokenBucket(*WRITE_RATE, clock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +97,10 @@ class HostActor:
                     return
                 await self._sleep(deadlines)
 
+    def forgive(self, resource: str) -> bool:
+        """Try an identity that was left alone again now; whether it was."""
+        return self._memory.forgive(resource)
+
     @property
     def _busy(self) -> bool:
         return self._patching or self._looking_since is not None
@@ -155,8 +144,9 @@ class HostActor:
         deadlines = list(memory.deadlines())
         if self._looking_since is not None:
             deadlines.append(self._looking_since + PATIENCE)
-        if host is None or self._busy or now < memory.not_before:
-            return deadlines
+        paused = self._shared.budget.paused_until
+        if host is None or self._busy or now < max(memory.not_before, paused):
+            return [*deadlines, paused]
         if decided.look_later:
             deadlines.append(memory.looked_at + RIPEN)
         ripe = decided.look_later and now - memory.looked_at >= RIPEN
@@ -199,6 +189,7 @@ class HostActor:
             self._memory.looked(found, self._clock.monotonic())
         except AzureError as error:
             self._log.error("reading the identities of a host failed", error=str(error))
+            self._heed(error)
             self._memory.look_failed(error, host, self._clock.monotonic())
         finally:
             interval = self._shared.settings.reconcile_interval
@@ -222,11 +213,17 @@ class HostActor:
         except AzureError as error:
             self._log.error(f"updating user-assigned identities on {host.name} failed", error=str(error))
             now = self._clock.monotonic()
+            self._heed(error)
             self._retell(self._memory.patch_failed(error, patch, host, now))
             self._memory.not_before = max(self._memory.not_before, now + self._shared.settings.retry_interval)
         finally:
             self._patching = False
             self.wake.set()
+
+    def _heed(self, error: AzureError) -> None:
+        """Have every host wait when ARM says that the controller itself is over its limit."""
+        if self._shared.budget.refused(error, self._clock.monotonic()):
+            self._log.warning("Azure throttles the controller itself: nothing is asked of it for a while")
 
     def _retell(self, bad: frozenset[str]) -> None:
         """Let users hear again of identities that failed again."""
@@ -288,6 +285,12 @@ class Assigner:
             elif (shelf := self._shared.world.shelves.get(key)) is not None and not shelf.empty:
                 self._actors[key] = actor = HostActor(shelf, self._shared)
                 self._tasks.create_task(self._run(key, actor), name=f"host {key}")
+
+    def forgive(self, resource: str) -> None:
+        """Somebody changed the AzureIdentity of this ARM id: hosts that leave it alone try it again now."""
+        for actor in self._actors.values():
+            if actor.forgive(resource):
+                actor.wake.set()
 
     async def run(self) -> None:
         """Work on every host until cancelled."""

@@ -14,7 +14,7 @@ from podidentity.kube.store import Change
 from podidentity.mic import messages
 from podidentity.mic.assign import Assigner, Shared
 from podidentity.mic.match import Problem
-from podidentity.mic.wanted import identified
+from podidentity.mic.wanted import identified, resource_key
 from podidentity.mic.world import Touched
 from podidentity.telemetry.logging import get_logger
 
@@ -41,6 +41,8 @@ class Controller:
     def matched(self, change: Change[Pod] | Change[AzureIdentity] | Change[AzureIdentityBinding]) -> None:
         """A pod, an identity or a binding changed."""
         self._take(self._world.match(change.old, change.new))
+        if isinstance(change.new, AzureIdentity):
+            self._assigner.forgive(resource_key(change.new.spec))
 
     def node(self, change: Change[Node]) -> None:
         """A node changed."""

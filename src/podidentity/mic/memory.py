@@ -181,6 +181,10 @@ class HostMemory:
                 self._wait(error, host, now)
         return verdict.bad
 
+    def forgive(self, resource: str) -> bool:
+        """Try an identity that was left alone again now; whether it was."""
+        return self._blocks.pop(resource, None) is not None
+
     def write_failed(self, key: AssignmentKey, now: float, retry_after: float | None) -> None:
         """A record could not be written: leave its assignment alone for a while."""
         before = self._deferred.get(key)
