@@ -20,7 +20,7 @@ from podidentity.lab.cloud import AdminClient
 from podidentity.lab.kubeconfig import write_kubeconfig
 from podidentity.lab.layout import Layout
 from podidentity.lab.pki import make_pki
-from podidentity.lab.scenarios.objects import shipped
+from podidentity.manifests.shipped import shipped
 from processes import free_port, started
 
 TENANT = "22222222-2222-2222-2222-222222222222"

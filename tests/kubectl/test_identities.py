@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.kubectl.clusters import Pair, Step
 
-from podidentity.lab.scenarios.objects import shipped
+from podidentity.manifests.shipped import shipped
 
 Play = Callable[..., None]
 IDENTITY = """
