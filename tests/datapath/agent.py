@@ -39,7 +39,7 @@ async def main(folder: Path, argv: list[str]) -> int:
     """Serve and run."""
     runner = web.AppRunner(app(json.loads((folder / "objects.json").read_text())), shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 6443)
+    site = web.TCPSite(runner, "127.0.0.1", 6443, reuse_port=True)
     await site.start()
     config = {
         "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:6443"}}],

@@ -166,6 +166,16 @@ class NmiSettings(CommonSettings):
     multi_tenant_array: bool = switch(
         "multi-tenant-array", "answer a JSON array for identities with auxiliaryTenantIDs, as the original did"
     )
+    lock_dir: str = flag(
+        "lock-dir",
+        TEXT,
+        "",
+        "folder of the host that the nmi pods of a node share: two may then serve at once, in an update with surge",
+        _absolute,
+    )
+    probe_socket: str = flag(
+        "probe-socket", TEXT, "", "Unix socket of this container that answers probes, for podidentity.probe", _absolute
+    )
     host_token_callers: tuple[str, ...] = flag(
         "host-token-callers",
         LIST,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from podidentity.aio.clock import Clock
 from podidentity.azure.cloud import PUBLIC, cloud_named
@@ -37,6 +38,7 @@ from podidentity.nmi.local import is_local
 from podidentity.nmi.removal import await_daemonset, stay_removed
 from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
+from podidentity.nmi.slots import Slot, take
 from podidentity.nmi.status import Status
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
@@ -45,6 +47,8 @@ from podidentity.telemetry.logging import Logger, get_logger
 from podidentity.telemetry.metrics import Metrics
 from podidentity.telemetry.sinks import sink_of
 from podidentity.telemetry.status import Probe, StatusServer
+
+_PORT_PAUSE_SECONDS: Final = 1.0
 
 __all__ = ["App", "Deps", "build_app", "run"]
 
@@ -108,6 +112,17 @@ def _datapath(settings: NmiSettings, target: str) -> Datapath:
 
 
 @dataclass(frozen=True, slots=True)
+class _Parts:
+    """What runs beside the server. ``servers``: those that wait for their port; ``slot``: see ``slots``."""
+
+    watches: Sequence[AnyReflector]
+    client: KubeClient
+    audit: Audit | None
+    servers: Sequence[StatusServer]
+    slot: Slot | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Running:
     """One run of the agent."""
 
@@ -124,6 +139,7 @@ class _Running:
         metrics = Metrics()
         clock = Clock()
         async with AsyncExitStack() as stack:
+            slot = self._slot(stack, clock)
             client = await stack.enter_async_context(
                 KubeClient(
                     load_settings(settings.kubeconfig, os.environ, option="KUBECONFIG"),
@@ -154,15 +170,16 @@ class _Running:
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
-            keeper = self._keeper(stack)
+            keeper = self._keeper(stack, slot)
             reasons = partial(_reasons, keeper, watches)
             status = Status(settings, build.version, app, keeper, deps.audit, reasons)
             metrics.before_render(partial(status.sample, metrics))
-            await stack.enter_async_context(self._health(status))
-            await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
-            log.info("registered views for metric")
-            log.info("starting Prometheus exporter", port=settings.prometheus_port)
-            await self._serve(app, keeper, watches, client, deps.audit)
+            servers = self._health(status, metrics)
+            if slot is None:
+                for server in servers:
+                    await stack.enter_async_context(server)
+                servers = []
+            await self._serve(app, keeper, _Parts(watches, client, deps.audit, servers, slot))
 
     def _greet(self, build: Build) -> None:
         settings, log = self.settings, self.log
@@ -174,7 +191,15 @@ class _Running:
         log.info(f"running NMI in namespaced mode: {namespaced}")  # noqa: G004 - as above
         log.info(f"initializing in {settings.operation_mode} mode")  # noqa: G004 - as above
 
-    def _keeper(self, stack: AsyncExitStack) -> Keeper:
+    def _slot(self, stack: AsyncExitStack, clock: Clock) -> Slot | None:
+        """Return this agent's place beside another one, held until ``stack`` is left, if places are in use."""
+        if not self.settings.lock_dir:
+            return None
+        slot = take(self.settings.lock_dir, self.settings.nmi_port, clock.wall())
+        stack.callback(slot.close)
+        return slot
+
+    def _keeper(self, stack: AsyncExitStack, slot: Slot | None) -> Keeper:
         """Return the keeper; it hears of changes until ``stack`` is left."""
         settings, choice = self.settings, self.choice
         changes: Tampering | None = None
@@ -193,6 +218,7 @@ class _Running:
             forget=partial(forget, settings.metadata_ip, settings.metadata_port),
             changes=changes,
             uplink=bridged_uplink(),
+            superseded=slot.superseded if slot is not None else lambda: False,
         )
 
     def _audit(self, stack: AsyncExitStack, clock: Clock) -> Audit | None:
@@ -205,29 +231,42 @@ class _Running:
         stack.push_async_callback(audit.close)
         return audit
 
-    def _health(self, status: Status) -> StatusServer:
-        keeper = status.keeper
+    def _health(self, status: Status, metrics: Metrics) -> list[StatusServer]:
+        """Return the servers of probes, of metrics and, if it is wanted, of this container's own probe socket."""
+        settings, keeper = self.settings, status.keeper
         probe = Probe(
             body=lambda: "Active" if keeper.active else "Not Active", not_ready=status.reasons, status=status.report
         )
-        self.log.info("initialized health probe on port", port=self.settings.http_probe_port)
-        return StatusServer(port=self.settings.http_probe_port, probe=probe, metrics=None)
+        self.log.info("initialized health probe on port", port=settings.http_probe_port)
+        servers = [
+            StatusServer(port=settings.http_probe_port, probe=probe, metrics=None),
+            StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics),
+        ]
+        self.log.info("registered views for metric")
+        self.log.info("starting Prometheus exporter", port=settings.prometheus_port)
+        if settings.probe_socket:
+            servers.insert(0, StatusServer(port=0, path=settings.probe_socket, probe=probe, metrics=None))
+        return servers
 
-    async def _serve(
-        self, app: App, keeper: Keeper, watches: Sequence[AnyReflector], client: KubeClient, audit: Audit | None
-    ) -> None:
+    async def _serve(self, app: App, keeper: Keeper, parts: _Parts) -> None:
         self.log.info("started health probe")
-        sockets = self._bind()
+        share = parts.slot is not None
+        sockets = self._bind(share=share) if parts.slot is None or parts.slot.alone() else []
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(say_rights(client, self.log))
-                for watch in watches:
+                for server in parts.servers:
+                    group.create_task(self._serve_once_free(server))
+                group.create_task(say_rights(parts.client, self.log))
+                for watch in parts.watches:
                     group.create_task(watch.run())
-                group.create_task(self._announce(app, watches))
+                group.create_task(self._announce(app, parts.watches))
                 group.create_task(app.tokens.run())
-                if audit is not None:
-                    group.create_task(audit.run())
+                if parts.audit is not None:
+                    group.create_task(parts.audit.run())
                 await keeper.guard()
+                if not sockets:
+                    await app.synced.wait()
+                    sockets += self._bind(share=share)
                 group.create_task(app.server.serve(sockets, ready=self._listening))
                 await keeper.redirect()
                 await keeper.run()
@@ -238,9 +277,22 @@ class _Running:
                 sock.close()
             self.log.info("stopped; guard and redirect stay in place")
 
-    def _bind(self) -> list[socket.socket]:
+    async def _serve_once_free(self, server: StatusServer) -> None:
+        """Serve as soon as the agent that had the port before has ended."""
+        said = False
+        while True:
+            try:
+                async with server:
+                    await asyncio.Event().wait()
+            except ConfigError as error:
+                if not said:
+                    self.log.info("waiting for the agent before this one", why=str(error))
+                said = True
+                await asyncio.sleep(_PORT_PAUSE_SECONDS)
+
+    def _bind(self, *, share: bool) -> list[socket.socket]:
         settings = self.settings
-        sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port)
+        sockets = bind(listen_addresses(settings.nmi_listen_address, self.target), settings.nmi_port, share=share)
         if settings.host_token_socket:
             try:
                 sockets.append(bind_unix(settings.host_token_socket))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
@@ -82,6 +84,20 @@ def _listen(host: str | None, port: int) -> socket.socket:
     return socket.create_server((host or "", port), family=family, backlog=_BACKLOG)
 
 
+def _listen_at(path: str) -> socket.socket:
+    """Bind a Unix socket and listen; one that is there already was a former process's."""
+    with suppress(FileNotFoundError):
+        Path(path).unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 def refusal(host: str | None, port: int, error: OSError) -> str:
     """Say in one line why that port could not be had."""
     where = f"port {port}" if host is None else f"{host} port {port}"
@@ -96,9 +112,9 @@ def refusal(host: str | None, port: int, error: OSError) -> str:
 class StatusServer:
     """Async context manager that serves ``probe`` and ``metrics`` while it is entered.
 
-    ``port`` 0 takes any free one. ``host`` None is every address, IPv4 and IPv6. A connection is closed when it was
-    idle for ``idle_seconds`` after a request, and in any case about ``lifetime_seconds`` after it was made. ConfigError
-    when the port cannot be had: names who holds it.
+    ``port`` 0 takes any free one. ``path``: a Unix socket there instead of a port. ``host`` None is every address, IPv4
+    and IPv6. A connection is closed when it was idle for ``idle_seconds`` after a request, and in any case about
+    ``lifetime_seconds`` after it was made. ConfigError when the port cannot be had: names who holds it.
     """
 
     def __init__(
@@ -108,11 +124,13 @@ class StatusServer:
         probe: Probe | None,
         metrics: Metrics | None,
         host: str | None = None,
+        path: str = "",
         idle_seconds: float = 5.0,
         lifetime_seconds: float = 30.0,
     ) -> None:
         self._wanted = port
         self._host = host
+        self._path = path
         self._idle = idle_seconds
         self._lifetime = lifetime_seconds
         self._app = build_app(probe, metrics)
@@ -123,10 +141,12 @@ class StatusServer:
     async def __aenter__(self) -> Self:
         """Listen."""
         try:
-            listener = _listen(self._host, self._wanted)
+            listener = _listen_at(self._path) if self._path else _listen(self._host, self._wanted)
         except OSError as error:
-            raise ConfigError(refusal(self._host, self._wanted, error)) from error
-        self.port = listener.getsockname()[1]
+            where = f"{self._path}: {error.strerror}" if self._path else refusal(self._host, self._wanted, error)
+            raise ConfigError(where) from error
+        if not self._path:
+            self.port = listener.getsockname()[1]
         self._runner = web.AppRunner(
             self._app,
             access_log=None,

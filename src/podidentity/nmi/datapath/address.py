@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from podidentity.config.errors import ConfigError
+from podidentity.telemetry.ports import holder_of
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK6 = "::1"
@@ -92,20 +93,22 @@ def _private(folder: Path) -> None:
         raise ConfigError(f"{folder}: others can enter it; make it the user's alone (chown root, chmod 700)")
 
 
-def bind(addresses: list[str], port: int) -> list[socket.socket]:
+def bind(addresses: list[str], port: int, *, share: bool = False) -> list[socket.socket]:
     """Return listening sockets, one for each address; raises ConfigError naming the address that cannot be had.
 
-    A node without IPv6 does without ``::1``.
+    ``share``: another agent may listen there too. A node without IPv6 does without ``::1``.
     """
     sockets: list[socket.socket] = []
     for address in addresses:
         try:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            sockets.append(socket.create_server((address, port), family=family, backlog=1024))
+            sockets.append(socket.create_server((address, port), family=family, backlog=1024, reuse_port=share))
         except OSError as error:
             if address == LOOPBACK6 and error.errno in _NO_IPV6:
                 continue
             for sock in sockets:
                 sock.close()
-            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}") from error
+            holder = holder_of(port) if error.errno == errno.EADDRINUSE else ""
+            by = f" by {holder}" if holder else ""
+            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}{by}") from error
     return sockets

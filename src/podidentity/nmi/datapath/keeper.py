@@ -46,6 +46,7 @@ class Keeper:
 
     ``interval`` seconds between looks when nothing is heard of a change; ``changes``: who hears of them, if anybody.
     ``forget`` deletes old conntrack entries, after every change. ``uplink``: a bridged one's name, or empty.
+    ``superseded``: another keeper has taken over, which this one must not work against.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Keeper:
         forget: Callable[[], Awaitable[int]] | None = None,
         changes: Changes | None = None,
         uplink: str = "",
+        superseded: Callable[[], bool] = lambda: False,
         retry: float = _RETRY_SECONDS,
     ) -> None:
         self._backend = backend
@@ -65,6 +67,7 @@ class Keeper:
         self._forget = forget
         self._changes = changes
         self._uplink = uplink
+        self._superseded = superseded
         self._retry = retry
         self._open = ""
         self._changed = asyncio.Event()
@@ -112,7 +115,7 @@ class Keeper:
 
     async def _look(self) -> None:
         """Repair what was changed, for as long as it takes."""
-        while True:
+        while not self._superseded():
             try:
                 repaired = await self._backend.repair()
             except DatapathFailed as failed:
@@ -121,6 +124,8 @@ class Keeper:
                 await asyncio.sleep(self._retry)
                 continue
             break
+        else:
+            return
         self.trouble = self._open
         if repaired:
             self.repairs += 1
