@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -82,7 +82,7 @@ def rights(who: str) -> list[Right]:
     name = "aad-pod-id-nmi-token-review" if who == REVIEWING else f"aad-pod-id-{who.partition(' ')[0]}-role"
     objects = yaml.safe_load_all((ROOT / "deploy" / FILES[who]).read_text())
     role = next(one for one in objects if (one["kind"], one["metadata"]["name"]) == ("ClusterRole", name))
-    return list(_expanded(role["rules"]))
+    return expanded(role["rules"])
 
 
 def all_rights(who: str) -> list[Right]:
@@ -90,12 +90,22 @@ def all_rights(who: str) -> list[Right]:
     return rights("nmi") + rights(who) if who == REVIEWING else rights(who)
 
 
-def _expanded(rules: Sequence[Obj]) -> Iterator[Right]:
-    for rule in rules:
-        for group in rule["apiGroups"]:
-            for resource in rule["resources"]:
-                for verb in rule["verbs"]:
-                    yield Right(group, resource, verb, tuple(rule.get("resourceNames", ())))
+def expanded(rules: Sequence[Obj]) -> list[Right]:
+    """The rights that rules grant, one by one."""
+    return [
+        Right(group, resource, verb, tuple(rule.get("resourceNames", ())))
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+async def grant(admin: KubeClient, who: str, namespace: str, granted: Sequence[Right]) -> None:
+    """Change what an account made by ``account`` may do."""
+    name = f"rights-{namespace}-{who.partition(' ')[0]}"
+    role = {"metadata": {"name": name}, "rules": [one.rule() for one in granted]}
+    await admin.raw("PUT", f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}", body=role)
 
 
 async def account(admin: KubeClient, who: str, namespace: str, granted: Sequence[Right]) -> KubeSettings:

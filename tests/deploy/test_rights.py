@@ -9,14 +9,27 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.deploy import original
 from tests.deploy.conftest import DEPLOY, Cluster
 from tests.deploy.mic_stage import MicStage
 from tests.deploy.nmi_stage import NmiStage
-from tests.deploy.rights import REVIEWING, Right, Row, account, all_rights, forget_accounts, rights, rows
+from tests.deploy.rights import (
+    REVIEWING,
+    Right,
+    Row,
+    account,
+    all_rights,
+    expanded,
+    forget_accounts,
+    grant,
+    rights,
+    rows,
+)
 from tests.deploy.stages import NODE, NODE_OF_POOL
 from tests.real_server import RealServer
 
 from podidentity.kube.client import KubeClient
+from podidentity.nmi.rights import WIDE
 
 STOPS = {
     ("mic", "create", "events"): "told",
@@ -101,6 +114,7 @@ async def test_without_one_right(admin: KubeClient, row: Row) -> None:
             story.cancel()
             await asyncio.gather(story, return_exceptions=True)
         assert row.verb == "watch" or stop not in played.reached, played.log
+        assert row.resource != "secrets" or WIDE not in played.log
         assert f"ServiceAccount {namespace}/aad-pod-id-{row.who[:3]}-service-account" in played.log
     finally:
         await played.clean()
@@ -120,11 +134,34 @@ async def test_every_right_is_used(admin: KubeClient, kinds: RealServer, who: st
     try:
         async with played.started(), played.within(30):
             await played.play()
+            if who != "mic":
+                await played.step("warned", lambda: WIDE in played.log)
         log = played.log
         used = _used(audit, before, namespace)
         assert used == {(right.group, right.resource, right.verb) for right in all_rights(who)}, log
         assert "forbidden" not in log
         assert "may not" not in log
+    finally:
+        await played.clean()
+        await forget_accounts(admin, namespace)
+
+
+@pytest.mark.parametrize("who", ["mic", "nmi", "nmi (managed)"])
+async def test_our_images_with_the_originals_roles(admin: KubeClient, who: str) -> None:
+    """With the original's roles nmi does all it does; mic says that it lacks the Lease, and goes on when ours come."""
+    namespace = f"rights-original-{who}".replace(" ", "-").replace("(", "").replace(")", "")
+    roles = {"mic": original.mic_role(), "nmi": original.nmi_role(), "nmi (managed)": original.nmi_role(managed=True)}
+    played = await stage(admin, who, namespace, expanded(roles[who]["rules"]))
+    await played.prepare()
+    try:
+        async with played.started(), played.within(30):
+            if who == "mic":
+                await played.step(
+                    "said", lambda: "may not get leases aad-pod-identity-mic in the namespace" in played.log
+                )
+                assert not played.ready
+                await grant(admin, who, namespace, rights(who))
+            await played.play()
     finally:
         await played.clean()
         await forget_accounts(admin, namespace)
