@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -170,3 +171,14 @@ async def test_what_cannot_be_delivered_is_dropped_in_time(server: Server) -> No
         async with session.post(server.url, data=b"x"):
             pass
     assert found == [0, 7500]
+
+
+async def test_the_kernel_gives_up_what_it_cannot_deliver() -> None:
+    """A write that is stuck on its way, here before a full window, is gone after the time that is left for it."""
+    fence = Fence(Clock(), delivery=0.5)
+    fence.open_until(float("inf"))
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        async with aiohttp.ClientSession(request_class=fenced(fence)) as session, asyncio.timeout(30):
+            with pytest.raises(aiohttp.ClientError):
+                await session.patch(url, data=io.BytesIO(b"x" * (16 << 20)))

@@ -15,7 +15,7 @@ from tests.faults.judge import Made, Seen, judge
 from tests.faults.table import Row
 from tests.kube.election.conftest import MemoryApi
 
-from podidentity.aio.clock import loop_clock
+from podidentity.aio.clock import Clock, loop_clock
 from podidentity.aio.fence import Fence
 from podidentity.api.meta import KubeObject
 from podidentity.api.resources import Resource
@@ -49,7 +49,9 @@ class Contender:
     """A process that contends and, leading, begins writes that wait long for their turn before they are sent."""
 
     def __init__(self, name: str, stage: Stage) -> None:
-        clock = loop_clock(1_770_000_000.25)
+        virtual = loop_clock(1_770_000_000.25)
+        self.wrong = 0.0
+        clock = Clock(virtual.monotonic, lambda: virtual.wall() + self.wrong)
         self.name = name
         self.process = Process()
         self._stage = stage
@@ -180,6 +182,16 @@ async def original(stage: Stage) -> float:
     return await stage.writer(*NAMES, since=start) - start
 
 
+async def jumps(stage: Stage) -> float:
+    """Wall clocks jump by an hour, apart."""
+    leader, standby = await stage.led()
+    start = stage.now
+    leader.wrong, standby.wrong = stage.rng.choice(((-3600, 3600), (3600, -3600)))
+    await asyncio.sleep(LEASE * 2)
+    assert not [write for write in stage.made if write.source == standby.name and write.at > start]
+    return await stage.writer(leader.name, since=start) - start
+
+
 @contextlib.asynccontextmanager
 async def staged(seed: int) -> AsyncIterator[Stage]:
     """A stage whose contenders can be frozen; all of them end with the round."""
@@ -192,7 +204,10 @@ async def staged(seed: int) -> AsyncIterator[Stage]:
             await one.end()
 
 
-@pytest.mark.parametrize("fault", [terminated, killed, frozen, api_away, cut, original], ids=lambda one: one.__name__)
+FAULTS: tuple[Fault, ...] = (terminated, killed, frozen, api_away, cut, original, jumps)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
 @pytest.mark.parametrize("seed", range(20 if LONG else 2))
 async def test_only_a_leader_writes(request: pytest.FixtureRequest, fault: Fault, seed: int) -> None:
     """Whatever happens at whatever moment, every write falls into a time when its sender held both records."""
