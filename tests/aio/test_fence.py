@@ -25,10 +25,11 @@ class Time:
     """A monotonic clock that the test moves."""
 
     now: float = 100.0
+    ahead: float = 1_700_000_000.0
 
     def clock(self) -> Clock:
-        """Read it."""
-        return Clock(monotonic=lambda: self.now)
+        """Read it; the wall clock is ``ahead`` of it."""
+        return Clock(monotonic=lambda: self.now, wall=lambda: self.now + self.ahead)
 
 
 @dataclass
@@ -83,6 +84,21 @@ def test_opens_and_closes_by_itself() -> None:
     assert fence.is_open
     fence.close()
     assert not fence.is_open
+
+
+def test_a_monotonic_clock_that_stood_still() -> None:
+    """A paused machine is found out by its wall clock; small corrections of that are nothing, and opening heals."""
+    time = Time()
+    fence = Fence(time.clock(), delivery=5)
+    fence.open_until(110)
+    time.ahead += 4.9
+    fence.check()
+    time.ahead -= 1000
+    fence.check()
+    time.ahead += 1000.2
+    assert not fence.is_open
+    fence.open_until(110)
+    assert fence.is_open
 
 
 @pytest.mark.parametrize("method", WRITES)

@@ -50,12 +50,12 @@ class Contender:
 
     def __init__(self, name: str, stage: Stage) -> None:
         virtual = loop_clock(1_770_000_000.25)
-        self.wrong = 0.0
-        clock = Clock(virtual.monotonic, lambda: virtual.wall() + self.wrong)
+        self.wrong = self.lost = 0.0
+        clock = Clock(lambda: virtual.monotonic() - self.lost, lambda: virtual.wall() + self.wrong)
         self.name = name
         self.process = Process()
         self._stage = stage
-        self._fence = Fence(clock)
+        self._fence = Fence(clock, delivery=LEASE / 2)
         settings = ElectionSettings(name, "default", "mic", LEASE)
         self._leadership = Leadership(
             stage.api.client(name), settings, fence=self._fence, clock=clock, rng=random.Random(stage.rng.random())
@@ -182,6 +182,18 @@ async def original(stage: Stage) -> float:
     return await stage.writer(*NAMES, since=start) - start
 
 
+async def paused(stage: Stage) -> float:
+    """Machine paused, its monotonic clock too."""
+    leader, standby = await stage.led()
+    start = stage.now
+    leader.process.freeze()
+    took = await stage.writer(standby.name, since=start) - start
+    leader.lost = stage.now - start
+    leader.process.thaw()
+    await asyncio.sleep(LEASE)
+    return took
+
+
 async def jumps(stage: Stage) -> float:
     """Wall clocks jump by an hour, apart."""
     leader, standby = await stage.led()
@@ -204,7 +216,7 @@ async def staged(seed: int) -> AsyncIterator[Stage]:
             await one.end()
 
 
-FAULTS: tuple[Fault, ...] = (terminated, killed, frozen, api_away, cut, original, jumps)
+FAULTS: tuple[Fault, ...] = (terminated, killed, frozen, api_away, cut, original, paused, jumps)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda one: one.__name__)
