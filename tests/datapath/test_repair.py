@@ -65,7 +65,7 @@ def test_d22_connection_from_before_is_forgotten_at_the_start(net: Net, kept: su
     nft(net, "add table ip track; add chain ip track c { type filter hook forward priority 0; }")
     nft(net, "add rule ip track c ct state new accept")
     assert say_on(kept) == f"imds {net.pod_ip}"
-    process = agent(net)
+    process = agent(net, "--allow-network-plugin-kubenet=true")
     try:
         until_ready(net)
         end = time.monotonic() + 10

@@ -219,13 +219,46 @@ def test_busy_port_names_the_address() -> None:
     first.close()
 
 
-def test_d32_kubenet_file(tmp_path: Path) -> None:
-    """Only the flag in the file stops the start; no file, or one without it, does not."""
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A node with neither kubenet's bridge nor a CNI configuration."""
+    return tmp_path / "bare"
+
+
+def test_d32_kubenet_file(tmp_path: Path, bare: Path) -> None:
+    """The flag in the file stops the start and says what to do; no file, or one without it, does not."""
     file = tmp_path / "kubelet"
-    assert "cannot be read" in kubenet.check(str(file), allowed=False)
+    assert "cannot be read" in kubenet.check(str(file), allowed=False, sys=bare, cni=bare)
     file.write_text("KUBELET_FLAGS=--network-plugin=cni")
-    assert kubenet.check(str(file), allowed=False) == ""
+    assert kubenet.check(str(file), allowed=False, sys=bare, cni=bare) == ""
     file.write_text("KUBELET_FLAGS=--network-plugin=kubenet")
-    assert kubenet.check(str(file), allowed=True) == ""
-    with pytest.raises(ConfigError, match="AAD Pod Identity is not supported for Kubenet"):
-        kubenet.check(str(file), allowed=False)
+    with pytest.raises(ConfigError, match="AAD Pod Identity is not supported for Kubenet") as refused:
+        kubenet.check(str(file), allowed=False, sys=bare, cni=bare)
+    assert str(refused.value).startswith(kubenet.NOT_SUPPORTED)
+    assert f"Found: {file} has --network-plugin=kubenet. What to do: deny NET_RAW" in str(refused.value)
+    assert "another's address" in kubenet.check(str(file), allowed=True, sys=bare, cni=bare)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"name":"kubenet","plugins":[{"type":"bridge","bridge":"cbr0"},{"type":"portmap"}]}', True),
+        ('{"name":"net","type":"bridge"}', True),
+        ('{"name":"azure","plugins":[{"type":"azure-vnet","mode":"transparent"}]}', False),
+        ("{", False),
+    ],
+)
+def test_d32_kubenet_is_told_by_what_is_there(tmp_path: Path, bare: Path, text: str, found: bool) -> None:
+    """Nodes of today write no flag: the network the runtime uses (the first file) tells, and kubenet's bridge does."""
+    cni = tmp_path / "net.d"
+    cni.mkdir()
+    (cni / "10-first.conflist").write_text(text)
+    (cni / "20-second.conflist").write_text('{"type":"bridge"}')
+    if found:
+        with pytest.raises(ConfigError, match="uses the bridge plugin"):
+            kubenet.check("/dev/null", allowed=False, sys=bare, cni=cni)
+    else:
+        assert kubenet.check("/dev/null", allowed=False, sys=bare, cni=cni) == ""
+    (tmp_path / "class" / "net" / "cbr0" / "bridge").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="there is a bridge cbr0"):
+        kubenet.check("/dev/null", allowed=False, sys=tmp_path, cni=bare)
