@@ -59,7 +59,7 @@ class Headers:
         slot = _SLOTS.get(name.lower())
         if slot is None:
             return
-        text = value.decode("latin-1").strip()
+        text = value.decode("latin-1").strip(" \t")
         if slot == "via":
             self.via = name.decode("latin-1")
         elif slot == "browser":
