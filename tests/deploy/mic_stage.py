@@ -20,6 +20,7 @@ from podidentity.config.mic import mic_settings
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import NotFound
 from podidentity.kube.events import EventRecorder
+from podidentity.kube.greeting import Greeting
 from podidentity.kube.settings import KubeSettings
 from podidentity.mic.app import App as Mic
 from podidentity.mic.app import Clients
@@ -82,7 +83,9 @@ class MicStage(Stage):
             events = EventRecorder(core, component=EVENT_SOURCE, clock=clock)
             clients, rng = Clients(core, custom, election), random.Random(1)
             counts: Any = Recorder()
-            self.app = build_mic(settings, clients, self.arm, events, counts, fence=fence, clock=clock, rng=rng)
+            self.app = build_mic(
+                settings, clients, self.arm, events, counts, fence=fence, greeting=Greeting(core), clock=clock, rng=rng
+            )
             async with self.running(self.app.run(), events.run()):
                 yield
 
