@@ -45,6 +45,14 @@ def test_install_prints_a_shipped_file(capsys: pytest.CaptureFixture[str]) -> No
     assert [one["metadata"]["name"] for one in found][-2:] == ["mic-exception", "aks-addon-exception"]
 
 
+def test_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    """The policies are printed for the mic that is named, refusing when asked to."""
+    assert manifests("policy", "--deny", "--mic=ids/mic") == 0
+    out = capsys.readouterr().out
+    assert "system:serviceaccount:ids:mic" in out
+    assert "[Warn" not in out
+
+
 def test_render_from_terraform(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The walkthrough's four files come from its outputs, under the names of its templates."""
     assert manifests("render", terraform(tmp_path, **OUTPUTS), f"--output={tmp_path / 'PodId'}") == 0
@@ -74,6 +82,7 @@ def test_render_from_options(capsys: pytest.CaptureFixture[str]) -> None:
         (["render", "--name=a", f"--client-id={CLIENT}"], 1, 'resource id "": must be /subscriptions/'),
         (["render", *ONE, "--vault=kv1", "--secret=s1"], 1, 'tenant id "": must be a UUID'),
         (["render", *ONE, "--vault=kv1", f"--tenant-id={TENANT}"], 1, 'secret name "": must be'),
+        (["policy", "--mic=mic"], 1, 'ServiceAccount "mic": must be namespace/name'),
         (["remove"], 2, "No such command 'remove'"),
     ],
 )

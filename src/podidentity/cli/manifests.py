@@ -11,6 +11,8 @@ import typer
 from podidentity.cli.typed import call
 from podidentity.config.errors import ConfigError
 from podidentity.manifests.installation import EXCEPTIONS, FILES, Mode, Wish, exceptions, installation
+from podidentity.manifests.policy import FILE as POLICIES
+from podidentity.manifests.policy import policies
 from podidentity.manifests.rendering import (
     IdentityValues,
     PodValues,
@@ -66,6 +68,21 @@ def install(
     if with_exceptions:
         text += "---\n" + exceptions(shipped(EXCEPTIONS).read_text(), wish)
     print(text, end="")
+
+
+@app.command()
+def policy(
+    *,
+    deny: Annotated[bool, typer.Option("--deny", help="Refuse; without it they warn.")] = False,
+    mic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="mic's ServiceAccount as namespace/name, instead of those of deploy/ and the chart; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Print the admission policies, for Kubernetes 1.30 and later."""
+    print(policies(shipped(POLICIES).read_text(), mic or (), deny=deny), end="")
 
 
 @app.command()
