@@ -124,7 +124,7 @@ def test_no_other_object_is_rendered_by_default(helm: Helm) -> None:
     for hook in hooks:
         annotations = hook["metadata"]["annotations"]
         assert annotations["helm.sh/hook"] == "post-delete"
-        assert {"hook-succeeded", "hook-failed"} <= {*annotations["helm.sh/hook-delete-policy"].split(",")}
+        assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
     assert not [item for item in helm.objects({"nmi": {"removeDatapathOnUninstall": False}}) if item in hooks]
 
 

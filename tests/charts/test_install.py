@@ -64,16 +64,19 @@ class Cluster:
             found += self.kubectl("get", ",".join(CRDS), "-A", "-o", "name").split()
         return found
 
-    def uninstall_without_nodes(self) -> None:
-        """`helm uninstall`, its hooks included; what the kubelet would say of the pod that is waited for, we say."""
-        pod = f"{RELEASE}-nmi-cleanup-wait"
+    def uninstall_without_nodes(self, *pods: str) -> None:
+        """`helm uninstall`, its hooks included; what the kubelet would say of ``pods`` that are waited for, we say."""
         with ThreadPoolExecutor(1) as pool:
             uninstalled = pool.submit(self.release, "uninstall", "--timeout=50s")
-            self.kubectl("wait", "--for=create", f"pod/{pod}", "--timeout=30s")
-            self.get("daemonset", f"{RELEASE}-nmi-cleanup")
-            done = '{"status": {"phase": "Succeeded"}}'
-            self.kubectl("patch", "pod", pod, "--subresource=status", "--type=merge", "-p", done)
+            for pod in (*pods, "nmi-cleanup-wait"):
+                self.kubectl("wait", "--for=create", f"pod/{RELEASE}-{pod}", "--timeout=30s")
+                self.end(pod, "Succeeded")
             uninstalled.result()
+
+    def end(self, pod: str, phase: str) -> None:
+        """Say that a pod of the release has ended."""
+        status = json.dumps({"status": {"phase": phase}})
+        self.kubectl("patch", "pod", f"{RELEASE}-{pod}", "--subresource=status", "--type=merge", "-p", status)
 
     def clean(self) -> None:
         """Remove the release, the namespace and the CRDs."""
@@ -118,6 +121,21 @@ def test_install_upgrade_rollback_uninstall(cluster: Cluster) -> None:
     cluster.uninstall_without_nodes()
     assert cluster.leftovers() == []
     assert cluster.kubectl("get", "crd", "-o", "name", *CRDS).count("\n") == len(CRDS)
+
+
+def test_identities_are_taken_off_first(cluster: Cluster) -> None:
+    """With the switch, nothing is deleted before mic has drained, and nothing at all while that fails."""
+    cluster.upgrade(CHART, values=goldens.given("drain"))
+    with ThreadPoolExecutor(1) as pool:
+        words = ("uninstall", RELEASE, "-n", cluster.namespace, "--timeout=50s")
+        refused = pool.submit(cluster.helm.run, *words)
+        cluster.kubectl("wait", "--for=create", f"pod/{RELEASE}-mic-drain", "--timeout=30s")
+        cluster.end("mic-drain", "Failed")
+        assert f"pod {RELEASE}-mic-drain failed" in refused.result().stderr
+    cluster.get("deployment", f"{RELEASE}-mic")
+    cluster.kubectl("delete", "pod", f"{RELEASE}-mic-drain")  # it was left for its log
+    cluster.uninstall_without_nodes("mic-drain")
+    assert cluster.leftovers() == []
 
 
 def test_instead_of_the_raw_manifests(cluster: Cluster) -> None:

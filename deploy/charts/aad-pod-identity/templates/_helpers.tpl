@@ -152,9 +152,15 @@ labels:
 {{- end -}}
 {{- end -}}
 
-{{/* A hook that leaves nothing. Argument: the weight. */}}
+{{/* A hook that leaves nothing, but a pod that failed: its log says why. Argument: (list "post-delete" weight). */}}
 {{- define "podidentity.hook" -}}
-helm.sh/hook: post-delete
-helm.sh/hook-weight: {{ . | quote }}
-helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+helm.sh/hook: {{ index . 0 }}
+helm.sh/hook-weight: {{ index . 1 | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}
+
+{{/* Helm from 3.18 on prints that log itself. */}}
+{{- define "podidentity.podHook" -}}
+{{ include "podidentity.hook" . }}
+helm.sh/hook-output-log-policy: hook-failed
 {{- end -}}

@@ -67,3 +67,47 @@ USE_MSI: UseMSI
 USER_ASSIGNED_MSI_CLIENT_ID: UserAssignedMSIClientID
 {{- end }}
 {{- end -}}
+
+{{- define "podidentity.micSecurity" -}}
+securityContext:
+  {{- if .Values.adminsecret }}
+  runAsNonRoot: true
+  runAsUser: 65534
+  runAsGroup: 65534
+  {{- else }}
+  runAsUser: 0
+  {{- end }}
+  readOnlyRootFilesystem: true
+{{- end -}}
+
+{{/* Name and path of the node's files that mic reads. */}}
+{{- define "podidentity.micFiles" -}}
+{{- if not .Values.adminsecret }}
+k8s-azure-file: {{ .Values.mic.cloudConfig | quote }}
+{{- end }}
+{{- if .Values.mic.customCloud.enabled }}
+custom-env-file: {{ .Values.mic.customCloud.configPath | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "podidentity.micMounts" -}}
+{{- with include "podidentity.micFiles" . | fromYaml -}}
+volumeMounts:
+  {{- range $name, $path := . }}
+  - name: {{ $name }}
+    mountPath: {{ $path }}
+    readOnly: true
+  {{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "podidentity.micVolumes" -}}
+{{- with include "podidentity.micFiles" . | fromYaml -}}
+volumes:
+  {{- range $name, $path := . }}
+  - name: {{ $name }}
+    hostPath:
+      path: {{ $path }}
+  {{- end }}
+{{- end -}}
+{{- end -}}
