@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import pty
+import struct
+import termios
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -53,6 +58,22 @@ metadata: {name: unknown}
 spec:
   containers: [{name: main, image: example.org/no/such:image}]
 """
+DAEMONS = """
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: each}
+spec:
+  selector: {matchLabels: {app: each}}
+  template:
+    metadata: {labels: {app: each}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: main
+        image: busybox
+        command: [sh, -c, "echo present; touch /tmp/said; exec sleep 1000"]
+        readinessProbe: {periodSeconds: 1, exec: {command: [test, -e, /tmp/said]}}
+"""
 RESTARTS = "{.status.containerStatuses[0].restartCount}"
 REASON = "{.status.containerStatuses[0].state.waiting.reason}"
 
@@ -102,8 +123,8 @@ async def test_logs(labs: Pair) -> None:
         Step("logs talker --since=1h --since-time=2020-01-01T00:00:00Z", code=1, says="at most one of"),
         Step("logs talker --timestamps --tail=1", says="last"),
         Step("logs talker --limit-bytes=6", says="line 1"),
-        Step("logs talker --all-containers", says="aside"),
-        Step("logs talker --all-containers --prefix --tail=1", says="[pod/talker/side] aside"),
+        Step("logs talker --all-containers", alike="nothing", says="aside"),
+        Step("logs talker --all-containers --prefix --tail=1", alike="nothing", says="[pod/talker/side] aside"),
         Step("logs -l app=talker -c main --tail=1", says="last"),
         Step("logs -l app=nobody", says="No resources found"),
         Step("logs talker -p -c main", code=1, says="previous terminated container"),
@@ -173,6 +194,37 @@ async def test_exec(labs: Pair) -> None:
     assert "--api-server=real" in embedded.err
 
 
+def at_a_terminal(cluster: Cluster, *words: str, typed: bytes = b"") -> tuple[int, str]:
+    """What kubectl says to a person at a terminal of 33 lines and 101 columns, who types; its exit code first."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 101, 0, 0))
+    try:
+        process = cluster.popen(*words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    finally:
+        os.close(theirs)
+    heard = bytearray()
+    with process, os.fdopen(ours, "r+b", buffering=0) as terminal:
+        while True:
+            try:
+                heard += terminal.read(4096)
+            except OSError:  # nobody has the other end any more
+                return process.wait(20), heard.decode().replace("\r\n", "\n")
+            if typed and b"$ " in heard:
+                terminal.write(typed)
+                typed = b""
+
+
+async def test_a_terminal_in_a_pod(labs: Pair) -> None:
+    """`exec -it` has a terminal of the caller's size, takes what is typed, and ends with the shell's exit code."""
+    await play(labs, Step("apply -f -", TALKER), Step("wait pod/talker --for=condition=Ready --timeout=40s"))
+    exec_in = ("exec", "-it", "talker", "-c", "main", "--")
+    for cluster in (labs.real, labs.embedded):
+        assert await asyncio.to_thread(at_a_terminal, cluster, *exec_in, "stty", "size") == (0, "33 101\n")
+        shell = (*exec_in, "env", "PS1=$ ", "sh")
+        code, heard = await asyncio.to_thread(at_a_terminal, cluster, *shell, typed=b"echo $((6*7)); exit 5\n")
+        assert (code, "42\n" in heard) == (5, True), (cluster.label, heard)
+
+
 async def test_copies(labs: Pair, tmp_path: Path) -> None:
     """`cp` is a `tar` in the container: it works both ways where there is one."""
     (tmp_path / "here").write_text("text\n")
@@ -185,6 +237,25 @@ async def test_copies(labs: Pair, tmp_path: Path) -> None:
         Step(f"cp talker:/tmp/there {tmp_path}/back -c main", alike="nothing"),
     )
     assert (tmp_path / "back").read_text() == "text\n"
+
+
+async def test_daemon_sets(labs: Pair) -> None:
+    """A DaemonSet has a pod on the node, rolls out anew, and is logged by its name."""
+    await play(
+        labs,
+        Step("apply -f -", DAEMONS, says="daemonset.apps/each created"),
+        Step("rollout status ds/each --timeout=40s", alike="nothing", says="successfully rolled out"),
+        Step("get ds each", says="1         1         1"),
+        Step("logs ds/each", says="present"),
+        Step("exec ds/each -- echo inside", says="inside"),
+        Step("set env ds/each A=b", says="env updated"),
+        Step("rollout restart ds/each", says="restarted"),
+        Step("rollout status ds/each --timeout=40s", alike="nothing", says="successfully rolled out"),
+        Step("get pod -l app=each -o jsonpath={.items[*].spec.containers[0].env[0].value}", says="b"),
+        Step("describe ds each", says="1 Running"),
+        Step("delete ds each --cascade=foreground --timeout=40s", says="deleted"),
+        Step("get pod -l app=each", says="No resources found"),
+    )
 
 
 async def test_rollouts(labs: Pair) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
 from tests.kubectl.normal import normal
@@ -59,18 +59,15 @@ class Cluster:
         done = run_kubectl(self.programs, self.kubeconfig, self.cache, *words, input=text, env=environ)
         return Said(done.returncode, done.stdout, done.stderr)
 
+    def popen(self, *words: str, **more: Any) -> subprocess.Popen[Any]:
+        """A kubectl; ``more`` goes to Popen."""
+        environ = kubectl_environ(self.kubeconfig, self.cache)
+        return subprocess.Popen([str(self.programs.require("kubectl")), *words], env=environ, **more)
+
     def start(self, *words: str) -> Stream:
         """A kubectl that goes on."""
-        return Stream(
-            subprocess.Popen(
-                [str(self.programs.require("kubectl")), *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                env=kubectl_environ(self.kubeconfig, self.cache),
-            )
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return Stream(self.popen(*words, text=True, **streams))
 
 
 class Stream:

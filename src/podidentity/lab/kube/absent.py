@@ -64,6 +64,13 @@ def _kinds() -> Iterator[Kind]:
             yield Kind(group, version, plural, kind, scope != "cluster", short_names=shorts, verbs=())
 
 
+SUBRESOURCES: Final[Mapping[str, frozenset[str]]] = {
+    "nodes": frozenset(["proxy"]),
+    "pods": frozenset(["attach", "ephemeralcontainers", "portforward", "proxy", "resize"]),
+    "services": frozenset(["proxy"]),
+}
+"""What a real API server has below objects that are here."""
+
 KINDS: Final = tuple(_kinds())
 _RESOURCES: Final = frozenset((kind.group, kind.plural) for kind in KINDS)
 

@@ -122,6 +122,7 @@ def _check_shape(kind: Kind, target: Target) -> None:
     if kind.namespaced and target.name and not target.namespace:
         raise StatusError(404, "the server could not find the requested resource")
     if target.subresource and target.subresource not in kind.subresources:
-        if kind.custom:
-            raise StatusError(404, "the server could not find the requested resource")
-        raise not_here(f"{kind.plural}/{target.subresource.partition('/')[0]}")
+        part = target.subresource.partition("/")[0]
+        if part in absent.SUBRESOURCES.get(kind.resource, ()):
+            raise not_here(f"{kind.plural}/{part}")
+        raise StatusError(404, "the server could not find the requested resource")

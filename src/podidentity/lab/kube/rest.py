@@ -123,8 +123,8 @@ class Rest:
         if self.makes(where):
             meta(obj).pop("resourceVersion", None)
             return self.create(where, obj, options)
-        old = self.get(where).obj()
         identify(where, obj)
+        old = self.get(where).obj()
         if strategy.versioned(where.kind) and not meta(obj).get("resourceVersion"):
             text = "Invalid value: 0: must be specified for an update"
             cause = Cause("FieldValueInvalid", text, "metadata.resourceVersion")
