@@ -10,7 +10,7 @@ from tests.kubectl.objects import CONFIG_MAP, DAEMON_SET, DEPLOYMENT, EVENT, POD
 Play = Callable[..., None]
 
 
-def test_m11_get(play: Play) -> None:
+def test_get(play: Play) -> None:
     """Every way to print and to select prints the same."""
     play(
         Step("get pods", says="No resources found in get namespace."),
