@@ -19,6 +19,7 @@ from rich.console import Console
 
 from podidentity.cli.entry import run
 from podidentity.cli.lab import _print_next, _run
+from podidentity.cli.lab_options import seconds
 from podidentity.cli.lab_up import until_removed
 from podidentity.lab.layout import Layout
 from podidentity.lab.outer import Wish
@@ -143,3 +144,31 @@ def test_what_to_try_next_is_a_lab_like_the_demos(wish: Wish, command: str) -> N
     _print_next(Console(file=heard, width=80), wish)
     assert f"   {command}" in heard.getvalue()
     assert all("#" in line for line in heard.getvalue().splitlines()[2:])
+
+
+@pytest.mark.parametrize("content", ["{}", '{"name": "a book of recipes"}', "not JSON"])
+def test_somebodys_lab_json_is_no_lab(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`lab down --remove` in a project that has a lab.json and folders named as a lab's removes none of them."""
+    (tmp_path / "lab.json").write_text(content)
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "year.txt").touch()
+    code, text = said(capsys, "down", "--remove", "--dir", str(tmp_path))
+    assert code == 1
+    assert text.startswith(f"podidentity lab: {tmp_path / 'lab.json'}: not a lab's description (")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["lab.json", "log", "year.txt"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("0", 0), ("300", 300), ("300s", 300), ("5m", 300), ("1h30m", 5400), ("500ms", 1)]
+)
+def test_since_is_typed_as_for_kubectl(text: str, found: int) -> None:
+    """`--since=300s` of the walkthrough works here too, and so do bare seconds."""
+    assert seconds(text) == found
+
+
+@pytest.mark.parametrize("text", ["-1", "-5m", "soon", "1d", ""])
+def test_since_that_is_no_duration(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that is no duration is exit 2 and one line."""
+    code, said_ = said(capsys, "logs", "x", f"--since={text}", "--dir", "/nowhere")
+    assert (code, said_.count("\n")) == (2, 1)
+    assert said_.startswith("podidentity lab: logs: Invalid value for '--since': ")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podidentity.config.errors import ConfigError
-from podidentity.lab.access import Kind, find_kind, read_documents, segment
+from podidentity.lab.access import Kind, _unknown, find_kind, read_documents, segment
 
 PODS = Kind("/api/v1", "", "pods", "Pod", namespaced=True, names=frozenset({"pods", "pod", "po", ""}))
 NODES = Kind("/api/v1", "", "nodes", "Node", namespaced=False, names=frozenset({"nodes", "node", "no"}))
@@ -57,3 +57,11 @@ def test_what_is_no_object_is_named(tmp_path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"object 1 has no apiVersion, kind or metadata\.name"):
         read_documents(path)
+
+
+def test_an_unknown_api_version_names_the_one_there_is() -> None:
+    """A manifest of another version of Kubernetes says what to write; a kind nobody knows needs its CRD."""
+    assert _unknown([PODS, NODES], "v9", "Pod") == "the server has no Pod in v9; write apiVersion: v1"
+    assert _unknown([PODS], "a.b/v1", "Car") == "the server has no Car in a.b/v1; apply its CRD first"
+    apps = [Kind(f"/apis/apps/{v}", "apps", "x", "X", namespaced=True, names=frozenset()) for v in ("v1", "v1beta1")]
+    assert _unknown(apps, "apps/v2", "X").endswith("; write apiVersion: apps/v1 or apps/v1beta1")

@@ -28,6 +28,7 @@ from podidentity.cli.lab_options import (
     NetworkOption,
     Nodes,
     filled,
+    seconds,
     wish_for,
     with_dir,
     with_options,
@@ -43,6 +44,7 @@ from podidentity.lab.execute import STDOUT
 from podidentity.lab.layout import Layout
 from podidentity.lab.lock import holder
 from podidentity.lab.outer import Wish, remove_directory
+from podidentity.lab.spec import load_spec
 
 T = TypeVar("T")
 _SIGNALLED = 128
@@ -122,7 +124,7 @@ def down(
     """End the lab in --dir; its files stay for the next `lab up`."""
     layout = Layout(directory.resolve())
     process = holder(layout.lock)
-    if process is None and not (remove and layout.spec.exists()):
+    if process is None and not (remove and load_spec(layout.spec)):  # a file of that name may be somebody's own
         raise ConfigError(f"no lab runs in {directory}")
     if process is not None:
         with contextlib.suppress(ProcessLookupError):  # it may end just now
@@ -201,7 +203,9 @@ def logs(
     directory: Directory = DEFAULT_DIRECTORY,
     namespace: Namespace = "default",
     tail: Annotated[int | None, typer.Option(help="Only the last lines.", min=0)] = None,
-    since: Annotated[int | None, typer.Option(help="Only the last seconds.", min=0)] = None,
+    since: Annotated[
+        int | None, typer.Option(help="Only the last seconds, or 5m, 1h.", parser=seconds, metavar="DURATION")
+    ] = None,
 ) -> None:
     """Print a pod's log."""
     layout = _running(directory)
@@ -245,7 +249,7 @@ def demo(
     no_kubectl: Annotated[bool, typer.Option("--no-kubectl", help="Do not use the kubectl on PATH.")] = False,
 ) -> None:
     """Play the walkthrough in a new lab, from an empty cloud to the secret in a pod; leaves nothing behind."""
-    console = None if as_json else Console(highlight=False)
+    console = None if as_json else _Console(highlight=False)
     kubectl = None if no_kubectl else Cluster.find_kubectl()
     wish = filled(Wish(Path(), kubectl=kubectl), nodes, network, api_server)
     try:
@@ -261,6 +265,12 @@ def demo(
         raise ConfigError("not every claim held; the lines marked NO say which")
     if console:
         _print_next(console, wish)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller, who tidies up; rich would exit here with a code of its own."""
+        raise BrokenPipeError
 
 
 def _print_next(console: Console, wish: Wish) -> None:

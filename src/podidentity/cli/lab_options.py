@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import shlex
 import tempfile
@@ -12,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from podidentity.config.duration import parse_duration
 from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import Layout
 from podidentity.lab.outer import Wish
@@ -42,6 +44,17 @@ NetworkOption = Annotated[
     typer.Option("--network", help="Pods behind a bridge (kubenet), or routed (Azure CNI).", show_default="bridge"),
 ]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace.")]
+
+
+def seconds(text: str) -> int:
+    """The seconds (rounded up) of ``300``, ``300s`` or ``5m``; typer.BadParameter for anything else or below zero."""
+    try:
+        found = float(text) if text.isdecimal() else parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+    if found < 0:
+        raise typer.BadParameter(f"{text!r} is less than none")
+    return math.ceil(found)
 
 
 def with_dir(command: str, directory: Path) -> str:

@@ -156,6 +156,13 @@ def _parts(document: object) -> list[object]:
     return items if inside.get("kind") == "List" and isinstance(items, list) else [document]
 
 
+def _unknown(kinds: Iterable[Kind], base: str, word: str) -> str:
+    """The kind ``word`` of apiVersion ``base`` is not there: what to do."""
+    elsewhere = sorted({kind.base.split("/", 2)[2] for kind in kinds if kind.kind == word})
+    advice = f"write apiVersion: {' or '.join(elsewhere)}" if elsewhere else "apply its CRD first"
+    return f"the server has no {word} in {base}; {advice}"
+
+
 async def apply(client: KubeClient, path: Path, namespace: str = "default") -> AsyncIterator[str]:
     """Create or change every object of a file, in order; yields one line each as ``kubectl apply`` prints it."""
     documents = read_documents(path)
@@ -164,7 +171,7 @@ async def apply(client: KubeClient, path: Path, namespace: str = "default") -> A
         base = str(document["apiVersion"])
         wanted = next((k for k in kinds if k.kind == document["kind"] and k.base.endswith(f"/{base}")), None)
         if wanted is None:
-            raise ConfigError(f"{path}: the server has no {document['kind']} in {base}; apply its CRD first")
+            raise ConfigError(f"{path}: {_unknown(kinds, base, str(document['kind']))}")
         metadata = _mapping(document["metadata"])
         target = wanted.path(str(metadata.get("namespace") or namespace), str(metadata["name"]))
         try:

@@ -37,11 +37,13 @@ def exclusive(path: Path, directory: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> int | None:
-    """The process id of the lab's first process, None when no lab runs."""
+    """The process id of the lab's first process, None when no lab runs; ConfigError when that is not ours to know."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a directory you own") from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from podidentity.kube.client import KubeClient
 from podidentity.lab.forward import bind_unix, forwarding
+from podidentity.lab.keeper import Keeper, WorldError
 from podidentity.lab.layout import Layout, write_atomically
 from podidentity.lab.node import network
 from podidentity.lab.node.launch import NodeLaunch, node_network
@@ -27,7 +27,6 @@ from podidentity.lab.parts import (
     API_URL,
     READY,
     ControlParts,
-    Part,
     admin_settings,
     cloud_part,
     embedded_parts,
@@ -38,8 +37,6 @@ from podidentity.lab.parts import (
 from podidentity.lab.seed import azure_json, cloud_seed, hosts_file
 from podidentity.lab.spec import CLOUD_ADDRESS, FABRIC_ADDRESS, SECONDS_A_NODE, LabSpec, load_spec
 
-POLL = 0.01
-RESTART_PAUSE = 0.5
 PART_SECONDS = {"embedded": 30, "real": 90}
 """What a control plane may take to be ready; the real one takes 3 s on an idle machine."""
 
@@ -55,49 +52,6 @@ def _write_files(layout: Layout, spec: LabSpec) -> None:
         config = folder / "azure.json"
         if not config.exists():
             write_atomically(config, json.dumps(azure_json(spec), indent=2))
-
-
-class WorldError(ConfigError):
-    """The lab could not be built."""
-
-
-class Parts:
-    """Starts parts and starts them again when they end."""
-
-    def __init__(self, layout: Layout, group: asyncio.TaskGroup) -> None:
-        self._layout = layout
-        self._group = group
-        self._environ = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-
-    async def start(self, parts: Sequence[Part], deadline: float) -> None:
-        """Start all of them at once; returns when all are ready. WorldError names the first that is not."""
-        waiting = ""
-        for part in parts:
-            self._group.create_task(self._keep(part), name=part.name)
-        try:
-            async with asyncio.timeout(deadline):
-                for part in parts:
-                    waiting = part.name
-                    while not await part.ready():  # noqa: ASYNC110 - parts say nothing, they can be asked
-                        await asyncio.sleep(POLL)
-        except TimeoutError:
-            raise WorldError(f"{waiting}: not ready after {deadline:.0f} s; see {self._layout.logs}") from None
-
-    async def _keep(self, part: Part) -> None:
-        while True:
-            with (self._layout.logs / f"{part.name}.log").open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    *part.command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
-                )
-            try:
-                code = await process.wait()
-            except asyncio.CancelledError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-                raise
-            sys.stderr.write(f"{part.name} ended with code {code}; starting it again\n")
-            await asyncio.sleep(RESTART_PAUSE)
 
 
 def _build_network(launches: Sequence[NodeLaunch]) -> None:
@@ -137,7 +91,7 @@ async def run(layout: Layout, report: int) -> None:
         launches = [node_launch(layout, spec, node) for node in spec.nodes]
         await asyncio.to_thread(_build_network, launches)
         async with _control_parts(layout, spec) as control, asyncio.TaskGroup() as group:
-            started, seconds = Parts(layout, group), PART_SECONDS[spec.api_server]
+            started, seconds = Keeper(layout.logs, group), PART_SECONDS[spec.api_server]
             say(stage="simulated Azure and Kubernetes API")
             await started.start((cloud_part(layout), *control.serving), seconds)
             say(stage="controllers and kubelets")
