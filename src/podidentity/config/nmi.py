@@ -127,6 +127,13 @@ class NmiSettings(CommonSettings):
     await_daemonset: str = flag(
         "await-daemonset", TEXT, "", "NAMESPACE/NAME: wait until it is ready on every node, and exit", _namespaced
     )
+    install_boot_guard: bool = switch(
+        "install-boot-guard", "write a systemd unit to the node that loads the guard before the kubelet, and exit"
+    )
+    uninstall_boot_guard: bool = switch("uninstall-boot-guard", "remove that unit, and exit")
+    host_root: str = flag(
+        "host-root", TEXT, "/", "where the node's file system is mounted, for the boot guard", _absolute
+    )
     datapath: str = flag(
         "datapath",
         TEXT,
@@ -219,11 +226,14 @@ def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings
         )
     if settings.install_datapath and settings.uninstall_datapath:
         raise UsageError("--install-datapath and --uninstall-datapath exclude each other; give one")
+    if settings.install_boot_guard and settings.uninstall_boot_guard:
+        raise UsageError("--install-boot-guard and --uninstall-boot-guard exclude each other; give one")
     if settings.node.startswith("$("):
         raise UsageError(f"--node: {settings.node} was not replaced; give the container that environment variable")
     if settings.idle and not (settings.install_datapath or settings.uninstall_datapath):
         raise UsageError("--idle has a meaning only beside --install-datapath or --uninstall-datapath")
-    if not (settings.node or settings.uninstall_datapath or settings.await_daemonset):
+    boot_guard = settings.install_boot_guard or settings.uninstall_boot_guard
+    if not (settings.node or settings.uninstall_datapath or settings.await_daemonset or boot_guard):
         raise UsageError("--node is empty; give the node's name, in a manifest --node=$(NODE_NAME) with spec.nodeName")
     if settings.operation_mode == "managed" and not settings.force_namespaced:
         raise ConfigError("managed mode not intialized in force namespaced mode; add --forceNamespaced=true")

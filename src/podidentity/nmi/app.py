@@ -25,17 +25,15 @@ from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_a
 from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.datapath import kubenet
-from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses, node_address
+from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses
 from podidentity.nmi.datapath.bridged import bridged_uplink
-from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose, tools
+from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
-from podidentity.nmi.datapath.programs import DatapathFailed
-from podidentity.nmi.datapath.rules import Datapath
 from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
 from podidentity.nmi.local import is_local
-from podidentity.nmi.removal import await_daemonset, stay_removed
+from podidentity.nmi.once import datapath_of, once, target_of
 from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
 from podidentity.nmi.slots import Slot, take
@@ -56,59 +54,10 @@ __all__ = ["App", "Deps", "build_app", "run"]
 async def run(settings: NmiSettings) -> None:
     """Run nmi until cancelled; the datapath stays in place. Raises ConfigError for what a person must mend."""
     log = get_logger()
-    if settings.uninstall_datapath:
-        await (stay_removed(settings.http_probe_port, log, tools()) if settings.idle else _uninstall(log))
+    if await once(settings, log):
         return
-    if settings.await_daemonset:
-        await _await(settings, log)
-        return
-    target = node_address(settings.nmi_listen_address, settings.host_ip, settings.metadata_ip, settings.metadata_port)
-    choice = choose(settings.datapath, _datapath(settings, target))
-    if settings.install_datapath:
-        await _install(choice, log)
-        if settings.idle:
-            await asyncio.Event().wait()
-        return
-    await _Running(settings, target, choice, log).main()
-
-
-async def _uninstall(log: Logger) -> None:
-    try:
-        for tool in tools():
-            await tool.uninstall()
-    except DatapathFailed as failed:
-        raise ConfigError(f"the datapath could not be removed: {failed}") from failed
-    log.info("datapath is removed")
-
-
-async def _await(settings: NmiSettings, log: Logger) -> None:
-    target = load_settings(settings.kubeconfig, os.environ, option="KUBECONFIG")
-    user_agent = Build.of(os.environ).user_agent("NMI", settings.custom_user_agent)
-    async with KubeClient(target, user_agent=user_agent) as client:
-        await await_daemonset(client, settings.await_daemonset, log)
-
-
-async def _install(choice: Choice, log: Logger) -> None:
-    try:
-        missing = await choice.backend.install_guard()
-        await choice.backend.install_redirect()
-    except DatapathFailed as failed:
-        raise ConfigError(f"the datapath could not be installed: {failed}") from failed
-    log.info("datapath is installed", tool=choice.name, bridge=missing or "guarded")
-
-
-def _datapath(settings: NmiSettings, target: str) -> Datapath:
-    try:
-        return Datapath(
-            target=target,
-            port=settings.nmi_port,
-            metadata_ip=settings.metadata_ip,
-            metadata_port=settings.metadata_port,
-            source_check=settings.source_check == "on",
-            block_wireserver=settings.block_wireserver,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
+    target = target_of(settings)
+    await _Running(settings, target, choose(settings.datapath, datapath_of(settings, target)), log).main()
 
 
 @dataclass(frozen=True, slots=True)
