@@ -47,6 +47,17 @@ STOPS = {
 }
 """The first step of the story that is not reached without the right: "ready" where none is named; "": all are."""
 LOCKS = {"endpoints", "leases"}
+MENDED = {
+    ("mic", "watch", "pods"),
+    ("mic", "update", "configmaps"),
+    ("mic", "get", "endpoints"),
+    ("mic", "create", "azureassignedidentities"),
+    ("mic", "delete", "azureassignedidentities"),
+    ("nmi", "list", "azureassignedidentities"),
+    ("nmi", "get", "pods"),
+    ("nmi", "get", "secrets"),
+}
+"""One of each way in which a component tries again."""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +127,24 @@ async def test_without_one_right(admin: KubeClient, row: Row) -> None:
         assert row.verb == "watch" or stop not in played.reached, played.log
         assert row.resource != "secrets" or WIDE not in played.log
         assert f"ServiceAccount {namespace}/aad-pod-id-{row.who[:3]}-service-account" in played.log
+    finally:
+        await played.clean()
+        await forget_accounts(admin, namespace)
+
+
+@pytest.mark.parametrize("row", [row for row in rows() if (row.who, row.verb, row.resource) in MENDED], ids=str)
+async def test_it_goes_on_when_the_right_is_there(admin: KubeClient, row: Row) -> None:
+    """A right that is granted while the component runs is taken up by itself: nothing has to be started anew."""
+    namespace = f"rights-mended-{row}"
+    granted = [right for right in all_rights(row.who) if (right.verb, right.resource) != (row.verb, row.resource)]
+    played = await stage(admin, row.who, namespace, granted)
+    await played.prepare()
+    try:
+        async with played.started(), played.within(40):
+            story = asyncio.create_task(played.play())
+            await played.step("said", lambda: row.said_in(played.log))
+            await grant(admin, row.who, namespace, all_rights(row.who))
+            await story
     finally:
         await played.clean()
         await forget_accounts(admin, namespace)
