@@ -155,6 +155,12 @@ class Watch:
         self.status = response.status
         self._response = response
 
+    def answer(self) -> Answer:
+        """What a watch that may be refused is answered: its body only when it is."""
+        headers = self._response.headers
+        raw = self._response.read() if self.status >= http.client.BAD_REQUEST else b"{}"
+        return Answer(self.status, readable(raw, headers.get_content_type()), headers)
+
     def next(self) -> tuple[str, Obj]:
         """Type and object of the next event; END when the server has ended the watch."""
         line = self._response.readline()
@@ -220,6 +226,14 @@ class Server:
             assert time.monotonic() < deadline, f"{path} stays {answer.status} {answer.body}"
             time.sleep(0.02)
         return answer
+
+    @staticmethod
+    def eventually(condition: Callable[[], bool]) -> None:
+        """Wait until something holds that a server comes to know in its own time."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come about"
+            time.sleep(0.02)
 
     def close(self) -> None:
         """End every client."""

@@ -148,7 +148,7 @@ async def test_service_account_tokens(api: Client, wall: Wall) -> None:
 
 async def test_tokens_die_with_their_pod_and_account(api: Client) -> None:
     """A token bound to a pod is worth nothing when the pod, or one of the same name, is not that pod."""
-    made = (await api.post(PODS, pod("p1"))).body
+    made = (await api.post(PODS, pod("p1", serviceAccountName="robot"))).body
     uid = made["metadata"]["uid"]
     token = await robot(api, boundObjectRef={"kind": "Pod", "apiVersion": "v1", "name": "p1", "uid": uid})
     admin = api.token

@@ -67,8 +67,9 @@ class _Place:
         """A value here is not of the type ``wanted``."""
         if self.field.of == "q":
             return WrongTypeError(f"quantities must match the regular expression '{_QUANTITY.pattern}'")
+        number = f"number {value}" if self.field.of in _LIMITS and json_name(value) == "number" else json_name(value)
         path = re.sub(r"\[\d+\]", "", self.path)
-        text = f"json: cannot unmarshal {json_name(value)} into Go struct field {self.owner}.{path} of type {wanted}"
+        text = f"json: cannot unmarshal {number} into Go struct field {self.owner}.{path} of type {wanted}"
         return WrongTypeError(text)
 
 
@@ -127,9 +128,14 @@ _FITTING: Final[Mapping[str, tuple[type, ...]]] = {
 }
 
 
+_LIMITS: Final = {"i": 2**31, "l": 2**63}
+
+
 def _fits(letter: str, value: Any) -> bool:
     allowed = _FITTING.get(letter)
     if allowed is None:
         return True
     good = type(value) in allowed
+    if good and letter in _LIMITS:
+        return bool(-_LIMITS[letter] <= value < _LIMITS[letter])
     return good and not (letter == "q" and isinstance(value, str) and not _QUANTITY.fullmatch(value))

@@ -95,6 +95,12 @@ def check_current(where: Where, metadata: Obj, before: Obj, *, patched: bool) ->
         raise conflict(where.kind.plural, where.kind.group, before["name"])
 
 
+def missing_uid(where: Where, asked: object) -> StatusError:
+    """409: the object that an update is of is gone, and no other has its name yet."""
+    why = f"Precondition failed: UID in precondition: {asked}, UID in object meta: "
+    return conflict(where.kind.plural, where.kind.group, where.name, why)
+
+
 def other_uid(where: Where, asked: object, found: object) -> StatusError:
     """409: the name belongs to another object by now."""
     why = f"the UID in the precondition ({asked}) does not match the UID in record ({found})"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from podidentity.lab.kube.errors import StatusError, details
 from podidentity.lab.kube.objects import Obj
-from podidentity.lab.kube.store import Change, Store
+from podidentity.lab.kube.store import Change, Store, Stored
 from podidentity.lab.kube.users import MASTERS, User
 
 _GROUP: Final = "rbac.authorization.k8s.io"
@@ -36,8 +36,13 @@ class Attributes:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-Granted = tuple[str, Mapping[str, Any]]
-"""A rule and the namespace it is limited to, "" for all of them."""
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A rule, the namespace it is limited to ("" for all of them), and the binding that gives it."""
+
+    namespace: str
+    rule: Mapping[str, Any]
+    by: str
 
 
 class Authorizer:
@@ -62,49 +67,64 @@ class Authorizer:
             found = self._rules[key] = tuple(self._gather(user))
         return found
 
-    def _gather(self, user: User) -> Iterator[Granted]:
-        for stored in self._store.scan(f"clusterrolebindings.{_GROUP}"):
-            binding = stored.obj()
-            if _binds(binding, user, ""):
-                yield from (("", rule) for rule in self._role(binding, ""))
-        for stored in self._store.scan(f"rolebindings.{_GROUP}"):
-            binding = stored.obj()
-            if _binds(binding, user, stored.namespace):
-                yield from ((stored.namespace, rule) for rule in self._role(binding, stored.namespace))
+    def _bindings(self, user: User) -> Iterator[tuple[Stored, Obj, str]]:
+        """Each binding of the user: as stored, its roleRef, and the subject that is the user."""
+        for resource in (f"clusterrolebindings.{_GROUP}", f"rolebindings.{_GROUP}"):
+            for stored in self._store.scan(resource):
+                binding = stored.obj()
+                if subject := _subject(binding, user, stored.namespace):
+                    yield stored, binding.get("roleRef") or {}, subject
 
-    def _role(self, binding: Obj, namespace: str) -> list[Obj]:
-        reference = binding.get("roleRef") or {}
+    def _gather(self, user: User) -> Iterator[Granted]:
+        for stored, reference, subject in self._bindings(user):
+            kind = "RoleBinding" if stored.namespace else "ClusterRoleBinding"
+            name = "/".join(filter(None, (stored.name, stored.namespace)))
+            by = f'{kind} "{name}" of {reference.get("kind")} "{reference.get("name")}" to {subject}'
+            role = self._role(reference, stored.namespace)
+            rules = (role.obj().get("rules") or []) if role else []
+            yield from (Granted(stored.namespace, rule, by) for rule in rules)
+
+    def _role(self, reference: Obj, namespace: str) -> Stored | None:
         name = str(reference.get("name"))
         if reference.get("kind") == "Role":
-            found = self._store.get(f"roles.{_GROUP}", namespace, name)
-        else:
-            found = self._store.get(f"clusterroles.{_GROUP}", "", name)
-        return (found.obj().get("rules") or []) if found else []
+            return self._store.get(f"roles.{_GROUP}", namespace, name)
+        return self._store.get(f"clusterroles.{_GROUP}", "", name)
 
-    def allows(self, user: User, asked: Attributes) -> bool:
-        """Whether any rule covers the request. Masters need none, so that nobody locks everybody out."""
-        return MASTERS in user.groups or any(
-            (not namespace or namespace == asked.namespace) and covers(rule, asked)
-            for namespace, rule in self.granted(user)
-        )
+    def missing(self, user: User, namespace: str) -> str:
+        """The roles that the user's bindings name and nobody made, as the end of a refusal."""
+        found = [
+            f'{str(reference.get("kind")).lower()}.{_GROUP} "{reference.get("name")}" not found'
+            for stored, reference, _ in self._bindings(user)
+            if stored.namespace in {"", namespace} and self._role(reference, stored.namespace) is None
+        ]
+        text = found[0] if len(found) == 1 else f"[{', '.join(found)}]"
+        return f": RBAC: {text}" if found else ""
+
+    def why(self, user: User, asked: Attributes) -> str | None:
+        """Which binding allows a request, None when none does. Masters need none: nobody locks everybody out."""
+        if MASTERS in user.groups:
+            return ""
+        for found in self.granted(user):
+            if found.namespace in {"", asked.namespace} and covers(found.rule, asked):
+                return f"RBAC: allowed by {found.by}"
+        return None
 
     def demand(self, user: User, asked: Attributes) -> None:
         """Raise 403 unless allowed."""
-        if not self.allows(user, asked):
-            raise refused(user, asked)
+        if self.why(user, asked) is None:
+            raise refused(user, asked, self.missing(user, asked.namespace))
 
 
-def _binds(binding: Obj, user: User, namespace: str) -> bool:
+def _subject(binding: Obj, user: User, namespace: str) -> str:
+    """The subject of a binding that is the user, empty when none is."""
     for subject in binding.get("subjects") or ():
-        kind, name = subject.get("kind"), subject.get("name")
-        if kind == "User" and name == user.name:
-            return True
-        if kind == "Group" and name in user.groups:
-            return True
+        kind, name = subject.get("kind"), str(subject.get("name"))
         home = subject.get("namespace") or namespace
+        if (kind == "User" and name == user.name) or (kind == "Group" and name in user.groups):
+            return f'{kind} "{name}"'
         if kind == "ServiceAccount" and user.name == f"system:serviceaccount:{home}:{name}":
-            return True
-    return False
+            return f'{kind} "{name}/{home}"'
+    return ""
 
 
 def _holds(allowed: list[str] | None, value: str) -> bool:
@@ -127,15 +147,16 @@ def covers(rule: Mapping[str, Any], asked: Attributes) -> bool:
     return not names or asked.name in names
 
 
-def refused(user: User, asked: Attributes) -> StatusError:
-    """403 in the real server's words."""
+def refused(user: User, asked: Attributes, more: str = "") -> StatusError:
+    """403 in the real server's words; ``more`` ends the message."""
     if asked.path:
-        return StatusError(403, f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"', details={})
+        message = f'forbidden: User "{user.name}" cannot {asked.verb} path "{asked.path}"{more}'
+        return StatusError(403, message, details={})
     resource = f"{asked.resource}.{asked.group}" if asked.group else asked.resource
     of = f'{resource} "{asked.name}"' if asked.name else resource
     where = f'in the namespace "{asked.namespace}"' if asked.namespace else "at the cluster scope"
     message = (
         f'{of} is forbidden: User "{user.name}" cannot {asked.verb} resource "{asked.full_resource}" '
-        f'in API group "{asked.group}" {where}'
+        f'in API group "{asked.group}" {where}{more}'
     )
     return StatusError(403, message, details=details(asked.resource, asked.group, asked.name))

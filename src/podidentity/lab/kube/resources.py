@@ -69,7 +69,7 @@ class Resources:
         if target.subresource in {"token", "log", "exec", "binding", "eviction", "scale"}:
             return await self._subresource(request, kind, target)
         if target.verb not in kind.verbs:
-            raise StatusError(405, "the server does not allow this method on the requested resource")
+            raise _not_allowed()
         if self._reviews.answers(kind):
             body = read_object(await request.read(), request.content_type)
             return _json(self._reviews.answer(kind, body, user), 201)
@@ -111,7 +111,7 @@ class Resources:
                 options = _write_options(target.verb, request.query)
                 return _json(subresources.rescale(self._rest, where, change, options))
             case _:
-                raise StatusError(405, "the server does not allow this method on the requested resource")
+                raise _not_allowed()
 
     def _made(self, request: web.BaseRequest, where: Where, subresource: str, body: Obj) -> Obj:
         """What creating a token, a binding or an eviction answers."""
@@ -154,6 +154,10 @@ class Resources:
         if outcome.gone and kind.resource != "pods":
             return _json(_success(kind, target.name, outcome.obj))
         return _json(_whole(kind, outcome))
+
+
+def _not_allowed() -> StatusError:
+    return StatusError(405, "the server does not allow this method on the requested resource", details={})
 
 
 def _success(kind: Kind, name: str, obj: Obj) -> Obj:

@@ -24,6 +24,7 @@ from podidentity.lab.kube.identify import (
     SERVER_META,
     check_current,
     identify,
+    missing_uid,
     other_uid,
     other_version,
 )
@@ -121,6 +122,8 @@ class Rest:
     def update(self, where: Where, obj: Obj, options: WriteOptions) -> Outcome:
         """Replace an object, or its subresource; 409 on a stale resourceVersion."""
         if self.makes(where):
+            if uid := meta(obj).get("uid"):
+                raise missing_uid(where, uid)
             meta(obj).pop("resourceVersion", None)
             return self.create(where, obj, options)
         identify(where, obj)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from podidentity.lab.kube.errors import Cause, bad_request, invalid, not_found
+from podidentity.lab.kube.errors import Cause, StatusError, bad_request, conflict, invalid, not_found
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, meta, rfc3339
+from podidentity.lab.kube.objects import Obj, dig, go_value, json_name, meta, rfc3339
 from podidentity.lab.kube.rbac import Attributes, Authorizer
 from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.users import ISSUER, Authenticator, TokenSigner, User, account_claims
@@ -43,23 +43,40 @@ class Reviews:
         if not isinstance(spec, dict):
             raise bad_request("spec is not an object")
         status = self._answers[kind.plural](spec, user)
-        made = rfc3339(self._signer.now()) if kind.plural == "selfsubjectreviews" else None
-        metadata = {"creationTimestamp": made}
-        return {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata, "spec": spec, "status": status}
+        head = {"kind": kind.kind, "apiVersion": kind.api_version}
+        if kind.plural == "selfsubjectreviews":
+            return {**head, "metadata": {"creationTimestamp": rfc3339(self._signer.now())}, "status": status}
+        shown = {} if kind.plural == "selfsubjectrulesreviews" else spec
+        return {**head, "metadata": {}, "spec": shown, "status": status}
 
     def _decide(self, spec: Obj, user: User) -> Obj:
-        allowed = self._authorizer.allows(user, _attributes(spec))
-        return {"allowed": allowed, "reason": "RBAC: allowed by a rule" if allowed else ""}
+        resource, other = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+        if resource is not None and other is not None:
+            text = f"Invalid value: {go_value(other)}: cannot be specified in combination with resourceAttributes"
+            raise _invalid_access("spec.nonResourceAttributes", text)
+        if resource is None and other is None:
+            text = "Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            raise _invalid_access("spec.resourceAttributes", text)
+        asked = _attributes(spec)
+        if (why := self._authorizer.why(user, asked)) is not None:
+            return {"allowed": True, **({"reason": why} if why else {})}
+        missing = self._authorizer.missing(user, asked.namespace).removeprefix(": ")
+        return {"allowed": False, **({"reason": missing} if missing else {})}
 
     def _self_access(self, spec: Obj, user: User) -> Obj:
         return self._decide(spec, user)
 
     def _access(self, spec: Obj, _user: User) -> Obj:
-        return self._decide(spec, User(str(spec.get("user") or ""), tuple(spec.get("groups") or ())))
+        name, groups = str(spec.get("user") or ""), tuple(spec.get("groups") or ())
+        if not (name or groups):
+            raise _invalid_access("spec.user", 'Invalid value: "": at least one of user or group must be specified')
+        return self._decide(spec, User(name, groups))
 
     def _rules(self, spec: Obj, user: User) -> Obj:
-        namespace = spec.get("namespace") or ""
-        rules = [rule for home, rule in self._authorizer.granted(user) if home in {"", namespace}]
+        namespace = spec.get("namespace")
+        if not namespace:
+            raise bad_request("no namespace on request")
+        rules = [found.rule for found in self._authorizer.granted(user) if found.namespace in {"", namespace}]
         names = ("verbs", "apiGroups", "resources", "resourceNames")
         return {
             "resourceRules": [
@@ -74,10 +91,12 @@ class Reviews:
         }
 
     def _token(self, spec: Obj, _user: User) -> Obj:
-        audiences = tuple(spec.get("audiences") or (ISSUER,))
-        user, meant = self._authenticator.bearer(str(spec.get("token") or ""), audiences)
+        token, audiences = str(spec.get("token") or ""), tuple(spec.get("audiences") or (ISSUER,))
+        if not token:
+            raise bad_request("token is required for TokenReview in authentication")
+        user, meant = self._authenticator.bearer(token, audiences)
         if user is None:
-            return {"user": {}, "error": "the token is not valid for this audience or was not issued by this cluster"}
+            return {"user": {}, "error": self._authenticator.refusal(token, audiences)}
         return {"authenticated": True, "user": user.info(), "audiences": list(meant)}
 
     @staticmethod
@@ -90,11 +109,7 @@ class Reviews:
         if found is None:
             raise not_found("serviceaccounts", "", name)
         spec = body.get("spec") or {}
-        seconds = int(spec.get("expirationSeconds") or _USUAL)
-        if not _SHORTEST <= seconds <= _LONGEST:
-            text = f"Invalid value: {seconds}: may not specify a duration less than 10 minutes"
-            cause = Cause("FieldValueInvalid", text, "spec.expirationSeconds")
-            raise invalid("TokenRequest", "authentication.k8s.io", "", [cause])
+        seconds = _seconds(spec)
         audiences = [str(audience) for audience in spec.get("audiences") or (ISSUER,)]
         now = self._signer.now()
         claims = account_claims(
@@ -103,9 +118,10 @@ class Reviews:
             audiences=audiences,
             seconds=seconds,
             now=now,
-            bound=self._bound(namespace, spec.get("boundObjectRef") or {}),
+            bound=self._bound(namespace, name, spec.get("boundObjectRef") or {}),
         )
-        full = {**spec, "audiences": audiences, "expirationSeconds": seconds}
+        reference = spec.get("boundObjectRef")
+        full = {"audiences": audiences, "expirationSeconds": seconds, "boundObjectRef": reference}
         status = {"token": self._signer.sign(claims), "expirationTimestamp": rfc3339(claims["exp"])}
         metadata = {"name": name, "namespace": namespace, "uid": claims["jti"], "creationTimestamp": rfc3339(now)}
         return {
@@ -116,23 +132,48 @@ class Reviews:
             "status": status,
         }
 
-    def _bound(self, namespace: str, reference: Obj) -> dict[str, Obj]:
+    def _bound(self, namespace: str, account: str, reference: Obj) -> dict[str, Obj]:
         if not reference:
             return {}
         kind, name = str(reference.get("kind")), str(reference.get("name"))
         if kind not in _BINDABLE:
-            raise bad_request(f"cannot bind token for serviceaccount to object of type {kind}")
+            raise bad_request(f"cannot bind token to object of type /{reference.get('apiVersion')}, Kind={kind}")
         plural = _BINDABLE[kind]
         found = self._store.get(plural, "" if kind == "Node" else namespace, name)
         if found is None:
             raise not_found(plural, "", name)
-        uid = meta(found.obj()).get("uid")
-        if reference.get("uid") and reference["uid"] != uid:
-            message = (
-                f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record ({uid})"
+        obj = found.obj()
+        if kind == "Pod" and dig(obj, "spec", "serviceAccountName") != account:
+            other = "to pod running with different serviceaccount name."
+            raise bad_request(f'cannot bind token for serviceaccount "{account}" {other}')
+        if reference.get("uid") and reference["uid"] != meta(obj).get("uid"):
+            why = (
+                f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record. "
+                "The object might have been deleted and then recreated"
             )
-            raise bad_request(message)
-        return {kind.lower(): found.obj()}
+            raise conflict(kind, "", name, why)
+        return {kind.lower(): obj}
+
+
+def _seconds(spec: Obj) -> int:
+    """How long a token is to live; 400 or 422 when that is no such number."""
+    found = spec.get("expirationSeconds")
+    seconds = _USUAL if found is None else found
+    if not isinstance(seconds, int) or isinstance(seconds, bool):
+        why = (
+            f"json: cannot unmarshal {json_name(seconds)} into Go struct field TokenRequestSpec.spec.expirationSeconds"
+        )
+        raise bad_request(f'TokenRequest in version "v1" cannot be handled as a TokenRequest: {why} of type int64')
+    if not _SHORTEST <= seconds <= _LONGEST:
+        limit = "less than 10 minutes" if seconds < _SHORTEST else "larger than 2^32 seconds"
+        text = f"Invalid value: {seconds}: may not specify a duration {limit}"
+        cause = Cause("FieldValueInvalid", text, "spec.expirationSeconds")
+        raise invalid("TokenRequest", "authentication.k8s.io", "", [cause])
+    return seconds
+
+
+def _invalid_access(field: str, text: str) -> StatusError:
+    return invalid("", "authorization.k8s.io", "", [Cause("FieldValueInvalid", text, field)])
 
 
 def _attributes(spec: Mapping[str, Any]) -> Attributes:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_SIX_DIGITS: Final = re.compile(r"\.\d{6}")
+_SECONDS_END: Final = len("2006-01-02T15:04:05")
 _SECONDS: Final = "2006-01-02T15:04:05Z07:00"
 _MICROSECONDS: Final = "2006-01-02T15:04:05.000000Z07:00"
 _ALPHABET: Final = re.compile(r"[A-Za-z0-9+/]*")
@@ -23,7 +25,12 @@ def time(text: str) -> str:
 
 def micro_time(text: str) -> str:
     """A ``MicroTime``: six digits behind the second; ValueError in Go's words."""
-    return _utc(text, _MICROSECONDS).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    found, rest = _utc(text, _MICROSECONDS), text[_SECONDS_END:]
+    good = _SIX_DIGITS.match(rest)
+    if not good or rest[good.end()].isdigit():
+        where, wanted = (rest[good.end() :], "Z07:00") if good else (rest, ".000000")
+        raise ValueError(f'parsing time "{text}" as "{_MICROSECONDS}": cannot parse "{where}" as "{wanted}"')
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _utc(text: str, layout: str) -> dt.datetime:

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from podidentity.lab.kube import crds, datamaps, defaults
+from podidentity.lab.kube import coordination, crds, datamaps, defaults
 from podidentity.lab.kube.errors import Cause, not_here
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, dig, encode, go_value, meta
@@ -110,18 +110,6 @@ def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
     obj.setdefault("type", "Opaque")
     for key, value in (obj.pop("stringData", None) or {}).items():
         obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
-
-
-def _event(obj: Obj, _old: Obj | None, _now: float) -> None:
-    for name in ("eventTime", "firstTimestamp", "lastTimestamp"):
-        obj.setdefault(name, None)
-    obj.setdefault("source", {})
-    for name in ("reportingComponent", "reportingInstance"):
-        obj.setdefault(name, "")
-
-
-def _lease(obj: Obj, _old: Obj | None, _now: float) -> None:
-    obj.setdefault("spec", {})
 
 
 def _role(obj: Obj, _old: Obj | None, _now: float) -> None:
@@ -257,8 +245,9 @@ def _valid_crd(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
 _PREPARE: Final[Mapping[str, Prepare]] = {
     "namespaces": _namespace,
     "nodes": _node,
-    "events": _event,
-    _LEASES: _lease,
+    "endpoints": coordination.complete_endpoints,
+    "events": coordination.complete_event,
+    _LEASES: coordination.complete_lease,
     "pods": _pod,
     "secrets": _secret,
     "services": _service,
@@ -273,6 +262,9 @@ _PREPARE: Final[Mapping[str, Prepare]] = {
 }
 _VALIDATE: Final[Mapping[str, Validate]] = {
     "configmaps": _valid_config_map,
+    "endpoints": coordination.endpoints_faults,
+    "events": coordination.event_faults,
+    _LEASES: coordination.lease_faults,
     "pods": _valid_pod,
     "secrets": _valid_secret,
     "deployments.apps": _valid_workload,

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from podidentity.lab.kube.errors import StatusError
-from podidentity.lab.kube.objects import Obj, decode, dig, encode, meta
+from podidentity.lab.kube.objects import Obj, decode, dig, encode, go_value, meta
 from podidentity.lab.kube.store import Store
 
 ISSUER: Final = "https://kubernetes.default.svc"
@@ -25,6 +25,7 @@ AUTHENTICATED: Final = "system:authenticated"
 MASTERS: Final = "system:masters"
 _PADDING: Final = padding.PKCS1v15()
 _REMEMBERED: Final = 4096
+_INVALIDATED: Final = "service account token has been invalidated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Authenticator:
             return ANONYMOUS
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            raise unauthorized()
+            return ANONYMOUS
         user, _ = self.bearer(token.strip(), (ISSUER,))
         if user is None:
             raise unauthorized()
@@ -162,6 +163,20 @@ class Authenticator:
             return None, ()
         meant = tuple(audience for audience in audiences if audience in (claims.get("aud") or ()))
         return (self._account(claims) if meant else None), meant
+
+    def refusal(self, token: str, audiences: tuple[str, ...]) -> str:
+        """Why :meth:`bearer` knows nobody by a token."""
+        claims = self._signer.claims(token)
+        why = ""
+        if claims and not set(audiences) & set(claims.get("aud") or ()):
+            held, asked = (" ".join(map(go_value, names)) for names in (claims.get("aud") or (), audiences))
+            why = f"token audiences [{held}] is invalid for the target audiences [{asked}]"
+        elif claims:
+            private = claims.get("kubernetes.io") or {}
+            account = private.get("serviceaccount") or {}
+            lives = self._lives("serviceaccounts", str(private.get("namespace")), account)
+            why = _INVALIDATED if lives else f'serviceaccounts "{account.get("name")}" not found'
+        return f"[invalid bearer token, {why}]" if why else "invalid bearer token"
 
     def _account(self, claims: Obj) -> User | None:
         private = claims.get("kubernetes.io") or {}
