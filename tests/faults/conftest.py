@@ -89,8 +89,10 @@ class Site:
         known = [write for write in kubernetes if write.source in self.mics]
         return judge(seen, arm, self.lease), judge(seen, known, self.lease)
 
-    def conclude(self, fault: str, since: float, took: float) -> None:
+    async def conclude(self, fault: str, since: float, took: float) -> None:
         """Enter a fault into the table; nobody but the leader may have written."""
+        if LONG:
+            await asyncio.sleep(self.lease)
         arm, kubernetes = self.verdicts(since)
         self.table.append(Row(fault, "real", self.lease, took, arm, kubernetes))
         assert not told(arm.foreign + kubernetes.foreign), "written by a non-leader"

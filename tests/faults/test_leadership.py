@@ -21,7 +21,7 @@ async def test_the_leader_is_told_to_end(site: Site) -> None:
     took = await site.took(start, standby.name)
     assert await leader.ended() == 0
     await site.until_arm_write(start + took)
-    site.conclude("SIGTERM", start, took)
+    await site.conclude("SIGTERM", start, took)
     assert took < site.lease
 
 
@@ -32,7 +32,7 @@ async def test_the_leader_is_killed(site: Site) -> None:
     leader.send(signal.SIGKILL)
     took = await site.took(start, standby.name)
     await site.until_arm_write(start + took)
-    site.conclude("Kill -9", start, took)
+    await site.conclude("Kill -9", start, took)
     assert site.lease / 2 < took < site.lease * 1.5 + 2
 
 
@@ -49,7 +49,7 @@ async def test_the_leader_is_frozen_amid_retries(site: Site) -> None:
     await site.until_arm_write(start + took)
     leader.send(signal.SIGCONT)
     await asyncio.sleep(site.lease / 2)
-    site.conclude("SIGSTOP beyond the lease, SIGCONT", start, took)
+    await site.conclude("SIGSTOP beyond the lease, SIGCONT", start, took)
 
 
 async def test_the_api_server_restarts(site: Site) -> None:
@@ -62,7 +62,7 @@ async def test_the_api_server_restarts(site: Site) -> None:
     ready = time.time()
     took = await site.took(ready)
     await site.until_arm_write(ready + took)
-    site.conclude("API server restart (from its readiness)", start, took)
+    await site.conclude("API server restart (from its readiness)", start, took)
 
 
 async def test_the_leader_loses_the_api_but_not_azure(site: Site) -> None:
@@ -74,7 +74,7 @@ async def test_the_leader_loses_the_api_but_not_azure(site: Site) -> None:
     await site.until_arm_write(start + took)
     leader.api.heal()
     await asyncio.sleep(site.lease / 2)
-    site.conclude("Network cut between leader and API", start, took)
+    await site.conclude("Network cut between leader and API", start, took)
 
 
 async def test_the_original_is_there_first(site: Site) -> None:
@@ -94,7 +94,7 @@ async def test_the_original_is_there_first(site: Site) -> None:
         stopped = time.time()
     took = await site.took(stopped)
     await site.until_arm_write(stopped + took)
-    site.conclude("The original's record stops being renewed", start, took)
+    await site.conclude("The original's record stops being renewed", start, took)
 
 
 async def test_the_original_takes_over_from_frozen_mics(site: Site) -> None:
@@ -118,4 +118,4 @@ async def test_the_original_takes_over_from_frozen_mics(site: Site) -> None:
         stopped = time.time()
     took = await site.took(stopped)
     await site.until_arm_write(stopped + took)
-    site.conclude("Both frozen, the original leads, then stops", start, took)
+    await site.conclude("Both frozen, the original leads, then stops", start, took)
