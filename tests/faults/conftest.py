@@ -16,7 +16,19 @@ import pytest_asyncio
 from tests.faults.judge import Made, Seen, Verdict, judge
 from tests.faults.links import Relay
 from tests.faults.records import Original, Records
-from tests.faults.site import AUDIT, Api, Azure, Mic, azure_at, background, churn, furnish, kubernetes_writes, until
+from tests.faults.site import (
+    AUDIT,
+    Api,
+    Azure,
+    Mic,
+    azure_at,
+    background,
+    churn,
+    furnish,
+    kubernetes_writes,
+    token_of_mic,
+    until,
+)
 from tests.faults.table import Row, lines
 from tests.real_server import RealServer, running_control_plane
 
@@ -147,11 +159,11 @@ async def site(
     folder, pki, lease = tmp_path_factory.mktemp("site"), own_server.folder / "pki", float(request.param)
     async with contextlib.AsyncExitStack() as stack:
         azure, port = await stack.enter_async_context(azure_at(folder / "azure", pki))
-        mics = {}
+        mics, token = {}, await token_of_mic(furnished)
         for name in ("one", "two"):
             to_api = await stack.enter_async_context(Relay(own_server.plane.port).serving())
             to_azure = await stack.enter_async_context(Relay(port, tunnel=True).serving())
-            mics[name] = Mic(name, folder, lease, pki, to_api, to_azure)
+            mics[name] = Mic(name, folder, lease, pki, token, to_api, to_azure)
             stack.push_async_callback(mics[name].stop)
         records = Records(furnished)
         await stack.enter_async_context(background(records.watch()))

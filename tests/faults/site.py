@@ -35,6 +35,14 @@ GROUP = f"/subscriptions/{SUB}/resourceGroups/nodes"
 IDENTITY = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/app"
 CLIENT_ID = "aaaaaaaa-0000-0000-0000-000000000001"
 HOSTS = 60
+ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+SHIPPED = {
+    "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+    "ServiceAccount": ACCOUNTS,
+    "ClusterRole": f"{RBAC}/clusterroles",
+    "ClusterRoleBinding": f"{RBAC}/clusterrolebindings",
+}
 CUSTOM = "/apis/aadpodidentity.k8s.io/v1/namespaces/default"
 PODS = "/api/v1/namespaces/default/pods"
 TICK = 0.02
@@ -139,10 +147,10 @@ class Api:
 
 
 async def furnish(api: Api) -> None:
-    """The CRDs, one identity, and a node for each machine."""
+    """The CRDs, mic's account with its rights, one identity, and a node for each machine."""
     for document in yaml.safe_load_all((ROOT / "deploy/deployment-rbac.yaml").read_text()):
-        if document and document["kind"] == "CustomResourceDefinition":
-            await api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+        if document and document["kind"] in SHIPPED:
+            await api.call("POST", SHIPPED[document["kind"]], document)
     for number in range(HOSTS):
         machine = f"azure://{GROUP}/providers/Microsoft.Compute/virtualMachines/vm{number}"
         node = {"metadata": {"name": f"n{number}"}, "spec": {"providerID": machine}}
@@ -155,6 +163,13 @@ async def furnish(api: Api) -> None:
 
     await until(lambda: accepted(api, f"{CUSTOM}/azureidentities", identity), "the CRDs are served")
     await until(lambda: accepted(api, f"{CUSTOM}/azureidentitybindings", binding), "the CRDs are served")
+
+
+async def token_of_mic(api: Api) -> str:
+    """A token of the account that the shipped manifests give mic."""
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 7200}}
+    answer = await api.call("POST", f"{ACCOUNTS}/aad-pod-id-mic-service-account/token", asked)
+    return str(answer["status"]["token"])
 
 
 async def accepted(api: Api, path: str, body: object) -> bool:
@@ -192,6 +207,7 @@ class Mic:
     folder: Path
     lease: float
     pki: Path
+    token: str
     api: Relay
     azure: Relay
     probe: int = field(default_factory=free_port)
@@ -265,7 +281,6 @@ class Mic:
 
     def _kubeconfig(self) -> Path:
         path = self.folder / f"{self.name}.kubeconfig"
-        user = {"client-certificate": str(self.pki / "admin.crt"), "client-key": str(self.pki / "admin.key")}
         server = {"server": f"https://127.0.0.1:{self.api.port}", "certificate-authority": str(self.pki / "ca.crt")}
         text = {
             "apiVersion": "v1",
@@ -273,7 +288,7 @@ class Mic:
             "current-context": "c",
             "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
             "clusters": [{"name": "c", "cluster": server}],
-            "users": [{"name": "u", "user": user}],
+            "users": [{"name": "u", "user": {"token": self.token}}],
         }
         path.write_text(json.dumps(text))
         return path
