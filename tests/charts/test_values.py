@@ -151,3 +151,20 @@ def test_an_image_by_digest(helm: Helm) -> None:
     values = {"nmi": {"tag": f"sha256:{'0' * 64}"}}
     image = container(one(helm.objects(values), "DaemonSet", "aad-pod-identity-nmi"))["image"]
     assert image == f"podidentity/nmi@sha256:{'0' * 64}"
+
+
+def test_values_that_know_none_of_ours(helm: Helm) -> None:
+    """`--reuse-values` brings the old chart's values along, and ours are not added: no template relies on one."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    bare = {**dict.fromkeys(defaults), **{part: dict.fromkeys(defaults[part]) for part in ("mic", "nmi")}}
+    objects, usual = helm.objects(bare), helm.objects({})
+    same = [
+        item for item in usual if item["kind"] not in {"Deployment", "DaemonSet", "Pod", "AzurePodIdentityException"}
+    ]
+    assert [item for item in objects if item in same] == same
+    for kind, part in (("Deployment", "mic"), ("DaemonSet", "nmi")):
+        found, expected = (container(one(all_of, kind, f"aad-pod-identity-{part}")) for all_of in (objects, usual))
+        assert found["image"] == expected["image"]
+        assert {*found["args"]} <= {*expected["args"], "--http-probe-port=8080"}
+        assert found["volumeMounts"] == expected["volumeMounts"]
+    assert one(objects, "Deployment", "aad-pod-identity-mic")["spec"]["replicas"] == 2

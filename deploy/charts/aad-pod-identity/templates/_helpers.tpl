@@ -40,8 +40,8 @@ Argument: (list $ "mic").
 */}}
 {{- define "podidentity.image" -}}
 {{- $root := index . 0 -}}{{- $name := index . 1 -}}{{- $part := index $root.Values $name -}}
-{{- $tag := toString $part.tag -}}
-{{- $repository := $root.Values.image.repository -}}
+{{- $tag := default (printf "v%s" $root.Chart.AppVersion) $part.tag | toString -}}
+{{- $repository := default "podidentity" ($root.Values.image).repository -}}
 {{- $ours := has $repository (list "podidentity" "mcr.microsoft.com/oss/azure/aad-pod-identity") -}}
 {{- if regexMatch "^v?1\\.[0-8]\\.[0-9]+$" $tag -}}
 {{- if not $ours -}}
@@ -49,7 +49,7 @@ Argument: (list $ "mic").
 {{- end -}}
 {{- $tag = printf "v%s" $root.Chart.AppVersion -}}
 {{- end -}}
-{{ ternary "podidentity" $repository $ours }}/{{ $part.image }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
+{{ ternary "podidentity" $repository $ours }}/{{ default $name $part.image }}{{ ternary "@" ":" (hasPrefix "sha256:" $tag) }}{{ $tag }}
 {{- end -}}
 
 {{/* "true" for true and "true" in any case, empty for all else: a string "false" is false. */}}
@@ -58,8 +58,17 @@ Argument: (list $ "mic").
 {{- end -}}
 
 {{- define "podidentity.standard" -}}
-{{- if ne .Values.operationMode "managed" -}}true{{- end -}}
+{{- if ne (include "podidentity.mode" .) "managed" -}}true{{- end -}}
 {{- end -}}
+
+{{/* `helm upgrade --reuse-values` brings the old chart's values along, which may lack any of ours: hence a default each. */}}
+{{- define "podidentity.mode" -}}{{ default "standard" .Values.operationMode }}{{- end -}}
+{{- define "podidentity.pullPolicy" -}}{{ default "IfNotPresent" (.Values.image).imagePullPolicy }}{{- end -}}
+{{- define "podidentity.cloudConfig" -}}{{ default "/etc/kubernetes/azure.json" .Values.mic.cloudConfig }}{{- end -}}
+{{- define "podidentity.kubeletConfig" -}}{{ default "/etc/default/kubelet" .Values.nmi.kubeletConfig }}{{- end -}}
+{{- define "podidentity.replicas" -}}{{ ternary 2 .Values.mic.replicas (kindIs "invalid" .Values.mic.replicas) }}{{- end -}}
+{{- define "podidentity.rbac" -}}{{ if dig "rbac" "enabled" true .Values.AsMap }}true{{ end }}{{- end -}}
+{{- define "podidentity.secrets" -}}{{ if dig "rbac" "allowAccessToSecrets" true .Values.AsMap }}true{{ end }}{{- end -}}
 
 {{/* Exact casing of the value is the contract of the environment variable. */}}
 {{- define "podidentity.forceNamespaced" -}}
@@ -139,7 +148,7 @@ labels:
 
 {{/* Clusters from 1.25 on have no PodSecurityPolicy; asked for there, it is left out. */}}
 {{- define "podidentity.psp" -}}
-{{- if and .Values.rbac.pspEnabled (.Capabilities.APIVersions.Has "policy/v1beta1/PodSecurityPolicy") -}}true{{- end -}}
+{{- if and (.Values.rbac).pspEnabled (.Capabilities.APIVersions.Has "policy/v1beta1/PodSecurityPolicy") -}}true{{- end -}}
 {{- end -}}
 
 {{- define "podidentity.pspRule" -}}

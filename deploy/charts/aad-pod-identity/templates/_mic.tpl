@@ -1,18 +1,18 @@
 {{- define "podidentity.micArgs" -}}
 {{- $mic := .Values.mic }}
 {{- if not .Values.adminsecret }}
-- {{ printf "--cloudconfig=%s" $mic.cloudConfig | quote }}
+- {{ printf "--cloudconfig=%s" (include "podidentity.cloudConfig" .) | quote }}
 {{- end }}
 - "--logtostderr"
 {{- $verbosity := ternary "" $mic.logVerbosity (eq (toString $mic.logVerbosity) "0") }}
 {{- include "podidentity.flags" (list
   (list "-v" $verbosity)
   (list "--log-format" $mic.loggingFormat)
-  (list "--leader-election-instance" $mic.leaderElection.instance)
-  (list "--leader-election-namespace" $mic.leaderElection.namespace)
-  (list "--leader-election-name" $mic.leaderElection.name)
-  (list "--leader-election-duration" $mic.leaderElection.duration)
-  (list "--leader-election-lock" $mic.leaderElection.lock)
+  (list "--leader-election-instance" ($mic.leaderElection).instance)
+  (list "--leader-election-namespace" ($mic.leaderElection).namespace)
+  (list "--leader-election-name" ($mic.leaderElection).name)
+  (list "--leader-election-duration" ($mic.leaderElection).duration)
+  (list "--leader-election-lock" ($mic.leaderElection).lock)
   (list "--http-probe-port" $mic.probePort)
   (list "--prometheus-port" $mic.prometheusPort)
   (list "--syncRetryDuration" $mic.syncRetryDuration)
@@ -37,9 +37,9 @@
       fieldPath: metadata.namespace
 - name: FORCENAMESPACED
   value: {{ include "podidentity.forceNamespaced" . | quote }}
-{{- if .Values.mic.customCloud.enabled }}
+{{- if (.Values.mic.customCloud).enabled }}
 - name: AZURE_ENVIRONMENT_FILEPATH
-  value: {{ .Values.mic.customCloud.configPath | quote }}
+  value: {{ (.Values.mic.customCloud).configPath | quote }}
 {{- end }}
 {{- if .Values.adminsecret }}
 {{- $secret := include "podidentity.mic" . }}
@@ -83,10 +83,10 @@ securityContext:
 {{/* Name and path of the node's files that mic reads. */}}
 {{- define "podidentity.micFiles" -}}
 {{- if not .Values.adminsecret }}
-k8s-azure-file: {{ .Values.mic.cloudConfig | quote }}
+k8s-azure-file: {{ (include "podidentity.cloudConfig" .) | quote }}
 {{- end }}
-{{- if .Values.mic.customCloud.enabled }}
-custom-env-file: {{ .Values.mic.customCloud.configPath | quote }}
+{{- if (.Values.mic.customCloud).enabled }}
+custom-env-file: {{ (.Values.mic.customCloud).configPath | quote }}
 {{- end }}
 {{- end -}}
 

@@ -17,14 +17,14 @@
   (list "--metadata-header-required" $nmi.metadataHeaderRequired)
   (list "--log-format" $nmi.loggingFormat)
   (list "-v" $verbosity)
-  (list "--operation-mode" .Values.operationMode)
+  (list "--operation-mode" (include "podidentity.mode" .))
 ) }}
 {{- if not $standard }}
 - "--forceNamespaced"
 {{- end }}
 {{- include "podidentity.flags" (list
   (list "--allow-network-plugin-kubenet" (include "podidentity.truth" $nmi.allowNetworkPluginKubenet))
-  (list "--kubelet-config" $nmi.kubeletConfig)
+  (list "--kubelet-config" (include "podidentity.kubeletConfig" .))
   (list "--custom-user-agent" .Values.customUserAgent)
   (list "--set-retry-after-header" (include "podidentity.truth" $nmi.setRetryAfterHeader))
   (list "--enable-conntrack-deletion" (include "podidentity.truth" $nmi.enableConntrackDeletion))

@@ -6,16 +6,16 @@
 {{- end }}
 {{- range ternary (list "mic" "nmi") (list "nmi") (eq "true" (include "podidentity.standard" .)) }}
 {{- $part := index $root.Values . }}
-{{- $given := printf "%s/%s:%s" $root.Values.image.repository $part.image $part.tag }}
+{{- $given := printf "%s/%s:%s" (default "podidentity" ($root.Values.image).repository) (default . $part.image) (default (printf "v%s" $root.Chart.AppVersion) $part.tag) }}
 {{- $used := include "podidentity.image" (list $root .) }}
-{{- if and (ne $given $used) (not (hasPrefix "sha256:" $part.tag)) }}
+{{- if and (ne $given $used) (not (contains "@" $used)) }}
 - {{ printf "The values name an image of the original, %s. This chart runs %s instead: remove image.repository and %s.tag from them." $given $used . | quote }}
 {{- end }}
 {{- end }}
-{{- if and .Values.rbac.enabled .Values.rbac.allowAccessToSecrets }}
+{{- if and (include "podidentity.rbac" .) (include "podidentity.secrets" .) }}
 - "nmi may read every Secret of the cluster. Only identities of type 1 and 2 need that: set rbac.allowAccessToSecrets=false without them, and with them give nmi a Role for each Secret that they name."
 {{- end }}
-{{- if and .Values.rbac.pspEnabled (not (include "podidentity.psp" .)) }}
+{{- if and (.Values.rbac).pspEnabled (not (include "podidentity.psp" .)) }}
 - "rbac.pspEnabled has no effect: this Kubernetes has no PodSecurityPolicies."
 {{- end }}
 {{- if include "podidentity.truth" .Values.nmi.allowNetworkPluginKubenet }}
@@ -24,7 +24,7 @@
 {{- if eq "false" (.Values.nmi.metadataHeaderRequired | toString | lower) }}
 - "nmi.metadataHeaderRequired=false: an application that fetches URLs for strangers can be made to fetch them a token."
 {{- end }}
-{{- if and .Values.mic.podDisruptionBudget (include "podidentity.standard" .) (le (int .Values.mic.replicas) (int (default 0 .Values.mic.podDisruptionBudget.minAvailable))) }}
+{{- if and .Values.mic.podDisruptionBudget (include "podidentity.standard" .) (le (include "podidentity.replicas" . | int) (int (default 0 .Values.mic.podDisruptionBudget.minAvailable))) }}
 - "mic.podDisruptionBudget keeps all of mic's replicas: no node that runs one can be drained."
 {{- end }}
 {{- end -}}
