@@ -19,7 +19,7 @@ from podidentity.api.constants import POD_LABEL
 from podidentity.api.identity import AzureAssignedIdentity, AzureAssignedIdentityStatus
 from podidentity.api.meta import ObjectMeta
 from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, EVENTS
-from processes import cpu, free_port, started
+from processes import ProcessError, cpu, ended, free_port, last_line, started
 from report import Report, ratio
 
 SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
@@ -34,7 +34,11 @@ PATIENCE = 150.0
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``pods`` on ``vms`` machines, each pod with one of ``identities``; mic's further flags; ``runs`` of it."""
+    """``pods`` on ``vms`` machines, each pod with one of ``identities``; mic's further flags; ``runs`` of it.
+
+    ``scale_set``: the nodes are instances of one scale set. ``missing``: so many of the identities are not in Azure.
+    ``faults``: the simulated Azure's switches.
+    """
 
     name: str
     flags: tuple[str, ...]
@@ -42,6 +46,9 @@ class Case:
     vms: int = 10
     identities: int = 20
     runs: int = 1
+    scale_set: bool = False
+    missing: int = 0
+    faults: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,10 @@ class Result:
 
 @dataclass(slots=True)
 class Records:
-    """What a watch tells of the assigned identities."""
+    """What a watch tells of the assigned identities; ``assigned_at``: when each became Assigned (monotonic)."""
 
     states: dict[str, str] = field(default_factory=dict)
+    assigned_at: dict[str, float] = field(default_factory=dict)
     writes: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -85,6 +93,8 @@ class Records:
                 self.states.pop(event.object.name, None)
             else:
                 self.states[event.object.name] = event.object.status.status
+                if event.object.status.status == "Assigned":
+                    self.assigned_at.setdefault(event.object.name, time.monotonic())
             self.changed.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -102,10 +112,13 @@ def seed(case: Case) -> dict[str, object]:
         "tenantId": TENANT,
         "subscriptionId": SUBSCRIPTION,
         "resourceGroups": [GROUP],
-        "vms": [{"name": f"vm-{number}", "resourceGroup": GROUP} for number in range(case.vms)],
+        "vms": [
+            {"name": f"vm-{number}", "resourceGroup": GROUP} for number in range(0 if case.scale_set else case.vms)
+        ],
+        "scaleSets": [{"name": "pool", "resourceGroup": GROUP, "instances": case.vms}] if case.scale_set else [],
         "identities": [
             {"name": f"app-{number}", "resourceGroup": GROUP, "clientId": client_id(number)}
-            for number in range(case.identities)
+            for number in range(case.missing, case.identities)
         ],
         "servicePrincipals": [{"clientId": CONTROLLER, "secret": CONTROLLER_SECRET}],
         "roleAssignments": [{"principal": CONTROLLER, "role": role, "scope": GROUP} for role in roles],
@@ -138,7 +151,12 @@ async def prepare(site: Site, case: Case) -> None:
 
     calls = []
     for number in range(case.vms):
-        spec = {"providerID": f"azure://{SCOPE}/Microsoft.Compute/virtualMachines/vm-{number}"}
+        machine = (
+            f"virtualMachineScaleSets/pool/virtualMachines/{number}"
+            if case.scale_set
+            else f"virtualMachines/vm-{number}"
+        )
+        spec = {"providerID": f"azure://{SCOPE}/Microsoft.Compute/{machine}"}
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": f"node-{number}"}, "spec": spec}
         calls.append(post("/api/v1/nodes", node))
     for number in range(case.identities):
@@ -211,9 +229,11 @@ async def running_mic(site: Site, case: Case) -> AsyncIterator[int]:
     words += [f"--prometheus-port={free_port()}", "--identity-removal-linger=0s", *case.flags]
     log = site.layout.logs / "mic.log"
     async with started(words, log, environ=site.mic_environ()) as pid, aiohttp.ClientSession() as session:
-        async with asyncio.timeout(PATIENCE):
-            while not await _leads(session, probe):  # noqa: ASYNC110 - it happens in another process
-                await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        while not await _leads(session, probe):
+            if ended(pid) or time.monotonic() - begun > PATIENCE:
+                raise ProcessError(f"mic does not lead: {last_line(log)}")
+            await asyncio.sleep(0.05)
         yield pid
 
 

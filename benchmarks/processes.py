@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import time
@@ -26,10 +27,12 @@ class ProcessError(Exception):
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port of 127.0.0.1 nobody listens on, below those the system gives to outgoing connections."""
+    while True:
+        port = random.randrange(20000, 30000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            return port
 
 
 @asynccontextmanager
@@ -50,7 +53,7 @@ async def started(
         deadline = time.monotonic() + within
         while ready is not None and not ready.exists():  # noqa: ASYNC240 - a look at a local file
             if process.returncode is not None or time.monotonic() > deadline:
-                raise ProcessError(f"{' '.join(words[:4])} is not ready: {_last_line(log)}")
+                raise ProcessError(f"{' '.join(words[:4])} is not ready: {last_line(log)}")
             await asyncio.sleep(POLL)
         yield process.pid
     finally:
@@ -64,9 +67,15 @@ async def started(
         await process.wait()
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """What a process wrote last."""
     lines = log.read_text(errors="replace").splitlines()
     return lines[-1] if lines else "it wrote nothing"
+
+
+def ended(pid: int) -> bool:
+    """Whether a process that was started is no more."""
+    return not (Path("/proc") / str(pid)).exists()
 
 
 @dataclass(frozen=True, slots=True)

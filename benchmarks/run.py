@@ -18,6 +18,7 @@ from rich.console import Console
 
 import agent
 import assignment
+import clusters
 import events
 import hostile
 import memory
@@ -31,6 +32,7 @@ Benchmark = Callable[[bool], Awaitable[Report]]
 BENCHMARKS: Mapping[str, Benchmark] = {
     "events": events.measure,
     "assignment": assignment.measure,
+    "clusters": clusters.measure,
     "tokens": tokens.measure,
     "agent": agent.measure,
     "hostile": hostile.measure,
