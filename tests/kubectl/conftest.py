@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -27,7 +28,7 @@ def pair(real_server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture
 def play(pair: Pair, request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
     """Type commands at both clusters, in a namespace of the test's own: the answers must be alike."""
-    name = request.node.name.removeprefix("test_").replace("_", "-")[:50]
+    name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_").replace("_", "-")).strip("-")[:50]
     with pair.namespace(name) as namespace:
 
         def run(*story: Step) -> None:

@@ -117,6 +117,8 @@ def space(pair: Pair) -> str:
         ("rollout history ds/ds1", "", "controllerrevisions.apps"),
         ("get componentstatuses", "", "componentstatuses"),
         ("get apiservices", "", "apiservices"),
+        ("get --raw /metrics", "", "/metrics"),
+        ("get --raw /openid/v1/jwks", "", "/openid/v1/jwks"),
         *((f"get {short}", "", plural) for short, plural in SHORT.items()),
     ],
 )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.kubectl.clusters import Step
+import pytest
+import yaml
+from tests.kubectl.clusters import Pair, Step
 
 Play = Callable[..., None]
 ROLE = """
@@ -16,6 +18,31 @@ rules:
 - {apiGroups: [""], resources: [configmaps], verbs: [get], resourceNames: [c1]}
 - {apiGroups: [apps], resources: [deployments], verbs: [create, update, patch]}
 """
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+RESOURCES = {
+    "": [
+        "configmaps",
+        "endpoints",
+        "events",
+        "namespaces",
+        "nodes",
+        "pods",
+        "pods/log",
+        "pods/exec",
+        "pods/eviction",
+        "pods/status",
+        "pods/binding",
+        "secrets",
+        "serviceaccounts",
+        "serviceaccounts/token",
+        "services",
+    ],
+    "apps": ["daemonsets", "deployments", "deployments/scale", "deployments/status", "replicasets"],
+    "coordination.k8s.io": ["leases"],
+    "rbac.authorization.k8s.io": ["roles", "rolebindings", "clusterroles"],
+    "aadpodidentity.k8s.io": ["azureidentities", "azureassignedidentities"],
+    "authorization.k8s.io": ["localsubjectaccessreviews"],
+}
 ROBOT = "system:serviceaccount:auth-can-i:robot"
 
 
@@ -88,6 +115,45 @@ def test_as_somebody_else(play: Play) -> None:
         Step("auth whoami --as=joe --as-uid=7", says="7"),
         Step("create rolebinding more --clusterrole=cluster-admin --user=joe --as=joe", code=1, says="forbidden"),
     )
+
+
+def reviews(namespace: str, user: str) -> str:
+    """A review of each verb on each kind that namespaces have."""
+    wanted = [(group, resource, verb) for group, names in RESOURCES.items() for resource in names for verb in VERBS]
+    return "---\n".join(
+        yaml.safe_dump(
+            {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {
+                    "user": user,
+                    "resourceAttributes": {
+                        "namespace": namespace,
+                        "group": group,
+                        "resource": resource.partition("/")[0],
+                        "subresource": resource.partition("/")[2],
+                        "verb": verb,
+                    },
+                },
+            }
+        )
+        for group, resource, verb in wanted
+    )
+
+
+@pytest.mark.parametrize("role", ["view", "edit", "admin"])
+def test_the_roles_every_cluster_has(pair: Pair, play: Play, role: str) -> None:
+    """Who has the role view, edit or admin in a namespace may do the same there on both servers."""
+    namespace = f"the-roles-every-cluster-has-{role}"
+    play(Step(f"create rolebinding r --clusterrole={role} --user=joe", says="created"))
+    spec = "{.spec.resourceAttributes"
+    shown = "".join(f"{spec}.{part}}} " for part in ("group", "resource", "subresource", "verb"))
+    words = ("create", "--validate=false", "-f", "-", "-o", f'jsonpath={shown}{{.status.allowed}}{{"\\n"}}')
+    real, embedded = pair.say(*words, stdin=reviews(namespace, "joe"))
+    assert real.code == 0, real
+    assert "true" in real.out
+    wrong = sorted({*real.out.splitlines()} - {*embedded.out.splitlines()})
+    assert not wrong, "the real server says:\n" + "\n".join(wrong)
 
 
 def test_auth_reconcile(play: Play) -> None:

@@ -54,27 +54,30 @@ def _binding(name: str, kind: str, subjects: Sequence[str]) -> Obj:
 
 
 _WORKLOADS: Final = ("daemonsets", "deployments", "deployments/scale", "replicasets", "replicasets/scale")
-_PLAIN: Final = ("configmaps", "endpoints", "events", "pods", "pods/log", "pods/exec", "serviceaccounts", "services")
+_STATES: Final = ("daemonsets/status", "deployments/status", "replicasets/status")
+_PLAIN: Final = ("configmaps", "events", "pods", "serviceaccounts", "services")
+_VIEW: Final = (
+    _rule([""], [*_PLAIN, "endpoints", "namespaces", "pods/log", "pods/status", "services/status"], _READ),
+    _rule(["apps"], [*_WORKLOADS, *_STATES], _READ),
+)
+_EDIT: Final = (
+    *_VIEW,
+    _rule([""], [*_PLAIN, "pods/exec", "secrets"], [*_READ, *_WRITE]),
+    _rule([""], ["pods/eviction", "serviceaccounts/token"], ["create"]),
+    _rule(["apps"], _WORKLOADS, _WRITE),
+    _rule(["coordination.k8s.io"], ["leases"], [*_READ, *_WRITE]),
+)
 _EVENTS: Final = _rule(["", "events.k8s.io"], ["events"], ["create", "patch", "update"])
 
 _ROLES: Final[dict[str, list[Obj]]] = {
     "cluster-admin": [_rule(["*"], ["*"], ["*"]), {"nonResourceURLs": ["*"], "verbs": ["*"]}],
     "admin": [
-        _rule([""], [*_PLAIN, "secrets", "serviceaccounts/token"], [*_READ, *_WRITE]),
-        _rule(["apps"], _WORKLOADS, [*_READ, *_WRITE]),
+        *_EDIT,
         _rule([_RBAC], ["roles", "rolebindings"], [*_READ, *_WRITE]),
-        _rule([""], ["namespaces"], _READ),
+        _rule(["authorization.k8s.io"], ["localsubjectaccessreviews"], ["create"]),
     ],
-    "edit": [
-        _rule([""], [*_PLAIN, "secrets", "serviceaccounts/token"], [*_READ, *_WRITE]),
-        _rule(["apps"], _WORKLOADS, [*_READ, *_WRITE]),
-        _rule([""], ["namespaces"], _READ),
-    ],
-    "view": [
-        _rule([""], ["configmaps", "endpoints", "events", "pods", "pods/log", "serviceaccounts", "services"], _READ),
-        _rule(["apps"], _WORKLOADS, _READ),
-        _rule([""], ["namespaces"], _READ),
-    ],
+    "edit": [*_EDIT],
+    "view": [*_VIEW],
     "system:basic-user": [
         _rule(["authorization.k8s.io"], ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
         _rule(["authentication.k8s.io"], ["selfsubjectreviews"], ["create"]),

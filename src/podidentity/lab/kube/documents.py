@@ -8,9 +8,12 @@ from typing import Final
 from aiohttp import web
 
 from podidentity.lab.kube import discovery, openapi
-from podidentity.lab.kube.errors import StatusError
+from podidentity.lab.kube.errors import StatusError, not_here
 from podidentity.lab.kube.kinds import Catalogue
 from podidentity.lab.kube.objects import Obj, encode
+
+_ABSENT: Final = frozenset([".well-known", "debug", "logs", "metrics", "openid"])
+"""First parts of paths that a real API server has."""
 
 JSON: Final = "application/json"
 _HEALTH: Final = frozenset(["/healthz", "/readyz", "/livez"])
@@ -33,6 +36,8 @@ def answer(request: web.BaseRequest, catalogue: Catalogue) -> web.StreamResponse
     else:
         found, content_type = _plain(parts, catalogue), JSON
     if found is None:
+        if parts[0] in _ABSENT:
+            raise not_here(path, 404)
         return web.Response(text="404 page not found\n", status=404)
     return _with_etag(request, encode(found), content_type)
 
