@@ -24,6 +24,14 @@ def jwt(**claims: str) -> str:
     return f"e30.{body}.c2ln"
 
 
+def claims(token: str) -> dict[str, str]:
+    """Return the claims of a JWT."""
+    body = token.split(".")[1]
+    found = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    assert isinstance(found, dict)
+    return found
+
+
 @dataclass
 class FakeImds:
     """Answers as IMDS would, and remembers what it was asked; ``gate`` holds answers back while it is cleared.

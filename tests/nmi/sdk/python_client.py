@@ -1,6 +1,7 @@
 """Asks for tokens with azure-identity as it is, a credential for each row; waits between tries are counted, not slept.
 
-Rows as JSON on standard input: ``[{"row": ..., "resource": ...}]``; one JSON line for each comes back.
+Rows as JSON on standard input: ``[{"row": ..., "resource": ..., "by": ..., "id": ...}]``, one JSON line for each comes
+back. ``by`` is how the identity is named: client_id, object_id, resource_id, nothing, or default (the usual chain).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from azure.core.pipeline.transport import RequestsTransport
-from azure.identity import ManagedIdentityCredential
+from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
 
 class Impatient(RequestsTransport):
@@ -25,13 +26,22 @@ class Impatient(RequestsTransport):
         self.waited += duration
 
 
+def credential_for(row: dict[str, str], transport: Impatient) -> ManagedIdentityCredential | DefaultAzureCredential:
+    """Return the credential that asks as the row says."""
+    if row["by"] == "default":
+        return DefaultAzureCredential(transport=transport)
+    if row["by"] == "client_id":
+        return ManagedIdentityCredential(client_id=row["id"], transport=transport)
+    named = {row["by"]: row["id"]} if row["by"] else None
+    return ManagedIdentityCredential(identity_config=named, transport=transport)
+
+
 def ask(row: dict[str, str]) -> dict[str, object]:
     """Return what came of one row."""
     transport = Impatient()
-    with ManagedIdentityCredential(transport=transport) as credential:
+    with credential_for(row, transport) as credential:
         try:
-            outcome = "token" if credential.get_token(f"{row['resource']}/.default").token else "nothing"
-            words = ""
+            outcome, words = "token", credential.get_token(f"{row['resource']}/.default").token
         except Exception as error:  # noqa: BLE001 - what it raises is the question
             outcome, words = type(error).__name__, str(error)
     return {"row": row["row"], "outcome": outcome, "waited": transport.waited, "words": words}

@@ -87,7 +87,10 @@ async def _through(way: Way, request: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an SDK made of a row: the name of what it raised, or ``token``; tries; seconds it would have waited."""
+    """What an SDK made of a row: the name of what it raised, or ``token``; tries; seconds it would have waited.
+
+    ``words``: what it said, or the token.
+    """
 
     name: str
     tries: int
@@ -113,9 +116,15 @@ def javascript_modules() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podidentity/sdk-js/node_modules"
 
 
-async def outcomes(command: list[str], ways: Mapping[str, Way], rows: Iterable[str]) -> dict[str, Outcome]:
-    """Let one SDK ask for a token of every row."""
-    asked = [{"row": row, "resource": f"https://{row}.test"} for row in rows]
+async def outcomes(
+    command: list[str], ways: Mapping[str, Way], rows: Iterable[str], named: Mapping[str, tuple[str, str]] | None = None
+) -> dict[str, Outcome]:
+    """Let one SDK ask for a token of every row; ``named``: how a row names its identity, and by which id."""
+    how = named or {}
+    asked = []
+    for row in rows:
+        by, identity = how.get(row, ("", ""))
+        asked.append({"row": row, "resource": f"https://{row}.test", "by": by, "id": identity})
     async with Road(ways).open() as road:
         environ = {
             **os.environ,
