@@ -72,6 +72,10 @@ class Gate:
     def closed(self, _connection: Connection) -> None:
         """Forget."""
 
+    def turn(self, _connection: Connection) -> bool:
+        """Nobody else is there."""
+        return True
+
     def at_once(self, request: Request) -> Answer:
         """Answer what the gate says."""
         target = understand(request.target)

@@ -15,7 +15,7 @@ from typing import Final
 BACKLOG: Final = 4096
 """As many as the kernel lets wait by default."""
 _TAKEN_AT_A_TIME: Final = 32
-_AT_A_TIME: Final = 256
+_AT_A_TIME: Final = 64
 _PAUSE_SECONDS: Final = 0.5
 
 

@@ -51,6 +51,10 @@ class Work(Protocol):
         """Forget."""
         ...
 
+    def turn(self, connection: Connection) -> bool:
+        """Whether a request may begin now; if not, ``connection.take_turn`` is called when it may."""
+        ...
+
     def at_once(self, request: Request) -> Answer | None:
         """Answer without waiting, if that can be."""
         ...
@@ -90,6 +94,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused_until = _NEVER
         self._at_a_time = 0
+        self._late = False
         self.pin = Pin()
         self.peer = ""
         self.deadline = _NEVER
@@ -229,7 +234,7 @@ class Connection(asyncio.Protocol):
             self._refuse(_UPGRADE)
         elif self._at_a_time > self._limits.pipelined:
             self._refuse(_PIPELINED)
-        elif self._task is None and not self._queue and self._paused_until == _NEVER:
+        elif self._task is None and not self._queue and self._paused_until == _NEVER and self._may_begin():
             self._begin(request)
         elif len(self._queue) < self._limits.pipelined:
             self._queue.append(request)
@@ -257,8 +262,24 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         """Take up what is lined up, while answers are wanted and read."""
-        while self._queue and self._task is None and not self._closing and self._paused_until == _NEVER:
+        while self._may_go_on() and self._may_begin():
             self._begin(self._queue.popleft())
+
+    def _may_go_on(self) -> bool:
+        return bool(self._queue) and self._task is None and not self._closing and self._paused_until == _NEVER
+
+    def _may_begin(self) -> bool:
+        """Whether it is this connection's turn; if not, it is called when it is."""
+        if not self._late:
+            self._late = not self._work.turn(self)
+        return not self._late
+
+    def take_turn(self) -> None:
+        """Begin the request that waited for its turn."""
+        self._late = False
+        if self._may_go_on():
+            self._begin(self._queue.popleft())
+            self._next()
 
     def _answered(self, request: Request, answer: Answer) -> None:
         self._send(answer, keep_alive=request.keep_alive and not answer.close, head=request.method == "HEAD")
@@ -292,7 +313,7 @@ class Connection(asyncio.Protocol):
             return
         if now > self._paused_until or (self._closing and now > self.deadline):
             self._transport.abort()
-        elif now > self.deadline and self._task is None and not self._closing:
+        elif now > self.deadline and self.spare:
             if self._in_head or self._in_body or self._head_bytes:
                 self._send(_TIMEOUT, keep_alive=False)
             else:
@@ -302,7 +323,7 @@ class Connection(asyncio.Protocol):
     @property
     def spare(self) -> bool:
         """Whether it is open and nothing is being answered on it."""
-        return self._task is None and not self._closing
+        return self._task is None and not self._queue and not self._closing
 
     def give_way(self) -> None:
         """End a connection for somebody who has none."""
@@ -315,6 +336,8 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+            self._send(answer, keep_alive=False)
+        elif self._queue:
             self._send(answer, keep_alive=False)
         elif self._transport is not None and not self._closing:
             self._closing = True

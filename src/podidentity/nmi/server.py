@@ -16,6 +16,7 @@ from podidentity.nmi.accept import Acceptor
 from podidentity.nmi.answer import Answer, error
 from podidentity.nmi.connection import Connection, Limits
 from podidentity.nmi.request import UNIX, Link, Request, is_loopback, normal_address
+from podidentity.nmi.turns import Turns
 
 _FULL: Final = error(503, "too many connections", retry_after=1, close=True)
 _STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
@@ -66,6 +67,7 @@ class Server:
         self._in_flight_total = 0
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: Turns | None = None
 
     @property
     def connections(self) -> int:
@@ -83,6 +85,7 @@ class Server:
         When cancelled, requests that wait are answered 503 with Retry-After, and connections are closed.
         """
         self._loop = loop = asyncio.get_running_loop()
+        self._turns = Turns(loop)
         servers = []
         try:
             async with asyncio.TaskGroup() as group:
@@ -151,6 +154,10 @@ class Server:
         if connection in self._connections:
             del self._connections[connection]
             _count_down(self._per_source, connection.peer)
+
+    def turn(self, connection: Connection) -> bool:
+        """Whether the connection's source may have one more request begun in this turn of the loop."""
+        return self._turns is None or self._turns.take(connection.peer, connection.take_turn)
 
     def at_once(self, request: Request) -> Answer | None:
         """Answer without waiting; a fault of ours becomes a 500, never a lost connection."""
