@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +116,13 @@ class Footprint:
 
 
 @contextlib.asynccontextmanager
-async def command(*argv: str, **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """``podidentity ARGV`` as a process (and group) of its own whose output can be read; killed when left."""
+async def command(*argv: str, under: Sequence[str] = (), **environ: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """``podidentity ARGV`` as a process (and group) of its own whose output can be read; killed when left.
+
+    ``under`` is a command that runs it, as ``unshare`` does.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "podidentity", *argv),
+        *(*under, sys.executable, "-m", "podidentity", *argv),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -134,9 +137,9 @@ async def command(*argv: str, **environ: str) -> AsyncIterator[asyncio.subproces
         await process.communicate()
 
 
-async def run(*argv: str, within: float = 60, **environ: str) -> tuple[int | None, str, str]:
+async def run(*argv: str, within: float = 60, under: Sequence[str] = (), **environ: str) -> tuple[int | None, str, str]:
     """Run ``podidentity ARGV`` to its end: exit code, stdout, stderr."""
-    async with command(*argv, **environ) as process, asyncio.timeout(within):
+    async with command(*argv, under=under, **environ) as process, asyncio.timeout(within):
         output, errors = await process.communicate()
     return process.returncode, output.decode(), errors.decode()
 

@@ -19,6 +19,7 @@ from tests.real_server import kubernetes_programs
 from podidentity.kube.errors import KubeError
 from podidentity.lab.kubeconfig import kubeconfig_text
 from podidentity.lab.layout import Layout
+from podidentity.lab.spec import load_spec
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
@@ -104,6 +105,19 @@ async def test_status_says_which_server(folder: Path) -> None:
     code, output, errors = await run("lab", "status", "--dir", str(folder))
     assert (code, errors) == (0, "")
     assert output.startswith(f"running, process {first_process(folder)}, real API (Kubernetes v1.")
+
+
+async def test_two_labs_on_one_port(folder: Path, tmp_path: Path) -> None:
+    """The second lab on the port of a running one is refused in one line that names who has it; nothing is made."""
+    spec = load_spec(Layout(folder).spec)
+    assert spec is not None
+    options = ("--api-server=real", f"--port={spec.port}")
+    code, output, errors = await run("lab", "up", "--dir", str(tmp_path / "second"), *options)
+    assert (code, output, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith(f"podidentity lab: port {spec.port} on 127.0.0.1 is in use by ")
+    assert f"(pid {first_process(folder)})" in errors
+    assert "--port" in errors
+    assert names_in(tmp_path) == []
 
 
 async def test_another_clusters_kubeconfig_is_never_used(folder: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from tests.e2e.conftest import new_lab
@@ -14,6 +15,9 @@ from podidentity.lab.scenarios.walkthrough import Walkthrough
 from podidentity.lab.story import Story
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
+
+ORDINARY_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
+"""Whoever runs the test, the command under it has no capability and is not root."""
 
 
 async def test_routed_pods() -> None:
@@ -28,13 +32,16 @@ async def test_routed_pods() -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("server", ["embedded", "real"])
-async def test_a_demo_without_kubectl_as_json(server: str) -> None:
-    """`lab demo --no-kubectl --json` prints one JSON document and nothing else, with every claim and its evidence."""
+@pytest.mark.parametrize(("server", "under"), [("embedded", ()), ("real", ORDINARY_USER)])
+async def test_a_demo_without_kubectl_as_json(server: str, under: Sequence[str]) -> None:
+    """`lab demo --no-kubectl --json` prints one JSON document and nothing else, with every claim and its evidence.
+
+    The one on the real API server is an ordinary user's.
+    """
     if server == "real":
         kubernetes_programs("kube-apiserver")
     options = ("--no-kubectl", "--json", "--nodes=1", f"--api-server={server}")
-    code, output, errors = await run("lab", "demo", *options, within=200)
+    code, output, errors = await run("lab", "demo", *options, within=200, under=under)
     if "this system refuses" in errors:
         pytest.skip(errors)
     assert (code, errors) == (0, "")
