@@ -39,10 +39,17 @@ class Pod(KubeObject, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class Taint(Struct, frozen=True):
+    """One entry of ``spec.taints``."""
+
+    key: str = ""
+
+
 class NodeSpec(Struct, frozen=True):
     """``spec`` of a Node."""
 
     provider_id: str = msgspec.field(default="", name="providerID")
+    taints: tuple[Taint, ...] = ()
 
 
 class Node(KubeObject, frozen=True):

@@ -81,6 +81,10 @@ class MicSettings(CommonSettings):
     identity_removal_linger: float = flag(
         "identity-removal-linger", DURATION, 120.0, "how long an unused identity stays on its host", at_least(0.0)
     )
+    manage_startup_taint: bool = switch(
+        "manage-startup-taint", "take aadpodidentity.k8s.io/agent-not-ready off a node once its nmi is Ready"
+    )
+    nmi_selector: str = flag("nmi-selector", TEXT, "component=nmi", "with it: the labels of nmi's pods")
     drain: bool = switch("drain", "take every identity that mic attached off, drop all records, and end")
     drain_deployment: str = flag(
         "drain-deployment", TEXT, "", "with --drain: namespace/name of the Deployment to scale to 0 first", namespaced

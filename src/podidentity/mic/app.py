@@ -13,6 +13,7 @@ from typing import Any, Final
 from podidentity.aio.clock import Clock
 from podidentity.aio.fence import Fence
 from podidentity.api.constants import EVENT_SOURCE, POD_LABEL
+from podidentity.api.core import Node
 from podidentity.api.meta import ObjectReference
 from podidentity.api.resources import (
     AZURE_ASSIGNED_IDENTITIES,
@@ -42,6 +43,7 @@ from podidentity.mic.budget import Budget
 from podidentity.mic.controller import Controller
 from podidentity.mic.credential import CurrentCredential, described
 from podidentity.mic.ports import Compute, Outlets
+from podidentity.mic.startup_taint import StartupTaints
 from podidentity.mic.upgrade import UpgradeRecord, upgrade_types
 from podidentity.mic.world import World
 from podidentity.mic.writer import RecordWriter
@@ -83,6 +85,8 @@ class App:
         version: str,
     ) -> None:
         self._settings = settings
+        self._nodes: Store[Node] = Store()
+        self._fenced = clients.custom
         self._outlets = outlets
         self._controller = controller
         self._leadership = leadership
@@ -94,7 +98,7 @@ class App:
         self._drained = asyncio.Event()
         core, custom, matched = clients.core, clients.custom, controller.matched
         self._reflectors: tuple[Reflector[Any], ...] = (
-            Reflector(core, NODES, Store(), on_change=controller.node, clock=clock, rng=rng),
+            Reflector(core, NODES, self._nodes, on_change=controller.node, clock=clock, rng=rng),
             Reflector(custom, AZURE_ASSIGNED_IDENTITIES, Store(), on_change=controller.assigned, clock=clock, rng=rng),
         )
         if not settings.drain:
@@ -153,10 +157,17 @@ class App:
         self._log.info("sync thread started.")
         async with asyncio.TaskGroup() as tasks:
             leading = tasks.create_task(self._controller.lead(), name="controller")
+            if self._settings.manage_startup_taint and not self._settings.drain:
+                tasks.create_task(self._startup_taints().run(), name="startup taints")
             if self._settings.drain:
                 await drain.emptied(self._controller.records)
                 leading.cancel()
                 self._drained.set()
+
+    def _startup_taints(self) -> StartupTaints:
+        settings = self._settings
+        namespace, selector = settings.pod_namespace, settings.nmi_selector
+        return StartupTaints(self._fenced, self._nodes.values, namespace=namespace, selector=selector, log=self._log)
 
     async def _upgrade(self) -> None:
         where = UpgradeRecord(
