@@ -35,6 +35,12 @@ KINDS = (
 )
 
 
+def whole_manifests() -> list[Path]:
+    """The files of ``deploy/`` that are applied as they are: not the chart, and no patch of an object."""
+    files = [path for path in sorted(DEPLOY.glob("**/*.yaml")) if "charts" not in path.parts]
+    return [path for path in files if all("kind" in one for one in yaml.safe_load_all(path.read_text()))]
+
+
 class Cluster:
     """The control plane with kubectl at hand; ``clean`` takes away what an installation or a test put there."""
 
@@ -51,6 +57,13 @@ class Cluster:
     def apply(self, file: str, *words: str) -> list[str]:
         """Apply a file of ``deploy/``; return what is printed, a line an object."""
         return self.kubectl("apply", "-f", str(DEPLOY / file), *words).splitlines()
+
+    def apply_kinds(self, *kinds: str) -> None:
+        """Apply what the main manifest has of these kinds."""
+        objects = yaml.safe_load_all((DEPLOY / "deployment-rbac.yaml").read_text())
+        self.apply_objects(*(one for one in objects if one["kind"] in kinds))
+        if "CustomResourceDefinition" in kinds:
+            self.until_served()
 
     def apply_objects(self, *objects: original.Obj) -> list[str]:
         """Apply objects in this order; return what is printed, a line an object."""

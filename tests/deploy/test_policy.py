@@ -10,7 +10,7 @@ import msgspec
 import pytest
 import yaml
 from tests.deploy import original
-from tests.deploy.conftest import DEPLOY, Cluster
+from tests.deploy.conftest import DEPLOY, Cluster, whole_manifests
 from tests.deploy.mic_stage import MicStage
 from tests.deploy.original import GROUP, Obj
 from tests.deploy.rights import account, forget_accounts, rights
@@ -129,9 +129,7 @@ def binding(name: str, spec: Obj) -> Obj:
 def installed(deploy_server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Policies]:
     """The CRDs, and the policies as they are shipped."""
     cluster = Cluster(deploy_server, tmp_path_factory.mktemp("policy"))
-    objects = yaml.safe_load_all((DEPLOY / "deployment-rbac.yaml").read_text())
-    cluster.apply_objects(*(one for one in objects if one["kind"] == "CustomResourceDefinition"))
-    cluster.until_served()
+    cluster.apply_kinds("CustomResourceDefinition")
     policies = Policies(cluster)
     policies.apply("policies.yaml")
     yield policies
@@ -287,8 +285,8 @@ def test_what_we_ship_passes_in_silence(denying: Policies) -> None:
     """Every manifest of deploy/ and the walkthrough's identity and binding pass the Deny bindings without a word."""
     values = IdentityValues("uaitest1", ID, CLIENT)
     texts = [render_identity(values), render_binding("uaitest1")]
-    files = [path for path in sorted(DEPLOY.glob("**/*.yaml")) if "charts" not in path.parts]
-    for text in [*texts, *(path.read_text() for path in files)]:
+    denying.cluster.apply_kinds("ServiceAccount")
+    for text in [*texts, *(path.read_text() for path in whole_manifests())]:
         done = denying.cluster.server.kubectl("apply", "--dry-run=server", "-f", "-", input=text)
         assert (done.returncode, done.stderr) == (0, ""), text[:200]
     for one in original.exceptions():

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from tests.deploy import original
-from tests.deploy.conftest import DEPLOY, Cluster
+from tests.deploy.conftest import Cluster
 from tests.deploy.mic_stage import MicStage
 from tests.deploy.nmi_stage import NmiStage
 from tests.deploy.rights import (
@@ -64,10 +63,8 @@ MENDED = {
 def kinds(deploy_server: RealServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """The control plane with our CRDs and a node of a scale set."""
     cluster = Cluster(deploy_server, tmp_path_factory.mktemp("rights"))
-    objects = yaml.safe_load_all((DEPLOY / "deployment-rbac.yaml").read_text())
-    cluster.apply_objects(*(one for one in objects if one["kind"] == "CustomResourceDefinition"))
+    cluster.apply_kinds("CustomResourceDefinition")
     cluster.apply_objects(NODE_OF_POOL)
-    cluster.until_served()
     yield deploy_server
     cluster.kubectl("delete", "node", NODE)
     cluster.kubectl("delete", "namespace", "-l", "rights=tried", "--wait=false")
