@@ -160,10 +160,7 @@ def test_every_type_a_field_names_exists() -> None:
             assert field.of in SCALARS or field.of in types(), f"{name}.{field.name}"
     stored = {kind.kind for kind in BUILT_IN if "list" in kind.verbs}
     assert stored <= set(types())
-    assert {kind.resource for kind in BUILT_IN if "list" in kind.verbs} - set(COLUMNS) == {
-        "endpoints",
-        "csidrivers.storage.k8s.io",
-    }
+    assert {kind.resource for kind in BUILT_IN if "list" in kind.verbs} - set(COLUMNS) == {"csidrivers.storage.k8s.io"}
 
 
 @pytest.mark.parametrize(

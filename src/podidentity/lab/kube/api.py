@@ -78,7 +78,7 @@ class Api:
         except StatusError as error:
             return _failure(error)
         except web.HTTPRequestEntityTooLarge:
-            return _failure(StatusError(413, f"the request is too large; at most {MAX_BODY} bytes are taken"))
+            return _failure(StatusError(413, f"Request entity too large: limit is {MAX_BODY}"))
         except asyncio.CancelledError:
             raise
         except ConnectionError:
@@ -120,9 +120,13 @@ def _failure(error: StatusError) -> web.Response:
 def _check_shape(kind: Kind, target: Target) -> None:
     """Refuse paths that fit no object of the kind."""
     if kind.namespaced and target.name and not target.namespace:
-        raise StatusError(404, "the server could not find the requested resource")
+        raise _no_such_path()
     if target.subresource and target.subresource not in kind.subresources:
         part = target.subresource.partition("/")[0]
         if part in absent.SUBRESOURCES.get(kind.resource, ()):
             raise not_here(f"{kind.plural}/{part}")
-        raise StatusError(404, "the server could not find the requested resource")
+        raise _no_such_path()
+
+
+def _no_such_path() -> StatusError:
+    return StatusError(404, "the server could not find the requested resource", details={})

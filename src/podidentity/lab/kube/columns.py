@@ -51,8 +51,8 @@ def _text(name: str, *path: str, wide: bool = False) -> Column:
     return Column(name, _at(*path), priority=int(wide))
 
 
-def _number(name: str, *path: str) -> Column:
-    return Column(name, _at(*path, default=0), "integer")
+def _number(name: str, *path: str, type_: str = "integer") -> Column:
+    return Column(name, _at(*path, default=0), type_)
 
 
 def _wide(name: str, cell: Cell) -> Column:
@@ -169,7 +169,22 @@ _BINDING: Final = (
     AGE,
     *(_wide(f"{kind}s", _subjects(kind)) for kind in ("User", "Group", "ServiceAccount")),
 )
-_CREATED_AT: Final = (NAME, _text("Created At", "metadata", "creationTimestamp"))
+
+
+def _endpoints(obj: Obj, _now: float) -> str:
+    """The first addresses with their ports, as ``10.0.0.1:80,10.0.0.2:80``."""
+    found = [
+        f"{address.get('ip')}:{port.get('port')}" if port else str(address.get("ip"))
+        for subset in obj.get("subsets") or ()
+        for port in subset.get("ports") or (None,)
+        for address in subset.get("addresses") or ()
+    ]
+    more = f" + {len(found) - _SHOWN} more..." if len(found) > _SHOWN else ""
+    return ",".join(found[:_SHOWN]) + more or NONE
+
+
+_SHOWN: Final = 3
+_CREATED_AT: Final = (NAME, Column("Created At", _at("metadata", "creationTimestamp"), "date"))
 _SCALED: Final = (*_TEMPLATE, _wide("Selector", _selector))
 
 COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
@@ -198,8 +213,8 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
     "deployments.apps": (
         NAME,
         Column("Ready", _ready),
-        _number("Up-to-date", "status", "updatedReplicas"),
-        _number("Available", "status", "availableReplicas"),
+        _number("Up-to-date", "status", "updatedReplicas", type_="string"),
+        _number("Available", "status", "availableReplicas", type_="string"),
         AGE,
         *_SCALED,
     ),
@@ -224,9 +239,10 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _wide("Container-Runtime", _at("status", "nodeInfo", "containerRuntimeVersion", default="<unknown>")),
     ),
     "namespaces": (NAME, _text("Status", "status", "phase"), AGE),
-    "configmaps": (NAME, Column("Data", _length("data"), "integer"), AGE),
-    "secrets": (NAME, _text("Type", "type"), Column("Data", _length("data"), "integer"), AGE),
-    "serviceaccounts": (NAME, Column("Secrets", _length("secrets"), "integer"), AGE),
+    "endpoints": (NAME, Column("Endpoints", _endpoints), AGE),
+    "configmaps": (NAME, Column("Data", _length("data")), AGE),
+    "secrets": (NAME, _text("Type", "type"), Column("Data", _length("data")), AGE),
+    "serviceaccounts": (NAME, Column("Secrets", _length("secrets")), AGE),
     "services": (
         NAME,
         _text("Type", "spec", "type"),
@@ -245,7 +261,7 @@ COLUMNS: Final[Mapping[str, tuple[Column, ...]]] = {
         _wide("Source", _source),
         Column("Message", lambda obj, _now: str(obj.get("message") or "").strip()),
         _wide("First Seen", _event_time("firstTimestamp", "eventTime")),
-        Column("Count", _at("count", default=1), "integer", priority=1),
+        Column("Count", _at("count", default=1), priority=1),
         Column("Name", _at("metadata", "name"), format="name", priority=1),
     ),
     "leases.coordination.k8s.io": (NAME, Column("Holder", _at("spec", "holderIdentity", default="")), AGE),

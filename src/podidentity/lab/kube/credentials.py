@@ -28,7 +28,7 @@ def mount(pod: Obj, rng: random.Random) -> None:
     name = there[0] if there else generated(_PREFIX, rng)
     lacking = [
         container
-        for container in (*(spec.get("initContainers") or ()), *spec["containers"])
+        for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ()))
         if all(item.get("mountPath") != PATH for item in container.get("volumeMounts") or ())
     ]
     for container in lacking:

@@ -127,6 +127,10 @@ class Resources:
     def _write(
         self, kind: Kind, target: Target, request: web.BaseRequest, user: User, raw: bytes
     ) -> web.StreamResponse:
+        if (target.verb == "create") == bool(target.name) and not target.subresource:
+            raise _not_allowed()  # objects are created in a collection, and changed at their own path
+        if kind.namespaced and not target.namespace:
+            raise _not_allowed()
         where = target.where(kind, target.subresource)
         options = _write_options(target.verb, request.query)
         if target.verb == "patch":
@@ -135,10 +139,8 @@ class Resources:
             if self._rest.makes(where):
                 self._authorizer.demand(user, replace(target.attributes({}), verb="create"))
             outcome = self._rest.update(where, read_object(raw, request.content_type), options)
-        elif target.name:
+        elif target.name and target.subresource:
             raise not_here(f"POST of {kind.plural}/{target.subresource}")
-        elif kind.namespaced and not target.namespace:
-            raise bad_request("an empty namespace may not be set during creation")
         else:
             outcome = self._rest.create(where, read_object(raw, request.content_type), options)
         return _json(_whole(kind, outcome), 201 if outcome.created else 200, outcome.warnings)

@@ -11,7 +11,7 @@ from podidentity.lab.kube.columns import AGE, COLUMNS, NAME, Column
 from podidentity.lab.kube.errors import StatusError, bad_request, not_here
 from podidentity.lab.kube.jsonpath import find
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, encode
+from podidentity.lab.kube.objects import Obj, encode, go_value
 from podidentity.lab.kube.reading import Page
 from podidentity.lab.kube.store import Stored
 
@@ -73,12 +73,13 @@ class Tables:
         self._include = query.get("includeObject", "") or "Metadata"
         self._now = now
         if self._include not in _OBJECTS:
-            raise bad_request(f'includeObject: Unsupported value: "{self._include}"')
+            why = f"Invalid value: {go_value(self._include)}: must be 'Metadata', 'Object', 'None', or empty"
+            raise bad_request(f"Unable to convert to Table as requested: includeObject: {why}")
         self.key: Hashable = ("table", kind.api_version, self._include)
 
     def _row(self, stored: Stored) -> Obj:
         obj, now = stored.obj(), self._now()
-        row: Obj = {"cells": [column.cell(obj, now) for column in self._columns]}
+        row: Obj = {"cells": [column.cell(obj, now) for column in self._columns], "object": None}
         if self._include == "Object":
             row["object"] = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, **obj}
         elif self._include == "Metadata":

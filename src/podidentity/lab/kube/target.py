@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from podidentity.lab.kube.errors import bad_request
+from podidentity.lab.kube.errors import StatusError
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.rbac import Attributes
 from podidentity.lab.kube.requests import Where
@@ -72,7 +72,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Target | None:
 def _verb(method: str, name: str, query: Mapping[str, str]) -> str:
     verb = _VERBS.get(method)
     if verb is None:
-        raise bad_request(f"the method {method} is not used by this API")
+        raise StatusError(405, "the server does not allow this method on the requested resource", details={})
     if not name:
         if verb == "get":
             return "watch" if flag(query, "watch") else "list"
