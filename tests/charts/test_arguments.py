@@ -18,7 +18,7 @@ def containers(name: str) -> Iterator[Obj]:
     for item in yaml.safe_load_all(goldens.golden(name).read_text()):
         if item["kind"] in {"Deployment", "DaemonSet", "Pod"}:
             pod = item if item["kind"] == "Pod" else item["spec"]["template"]
-            yield from pod["spec"]["containers"]
+            yield from (*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"])
 
 
 def settings(container: Obj) -> MicSettings | NmiSettings:

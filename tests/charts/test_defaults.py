@@ -140,3 +140,29 @@ def test_the_cleanup_runs_where_nmi_ran(helm: Helm) -> None:
     assert container(cleanup)["readinessProbe"]["httpGet"]["port"] == 8086
     selector = nmi["spec"]["selector"]["matchLabels"].items()
     assert not selector <= cleanup["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_surge_is_the_shipped_patch(helm: Helm) -> None:
+    """An update without a gap needs all of it: strategy, lock, probes of the container's own, and no declared port."""
+    (patch,) = raw("nmi-surge-patch.yaml")
+    ours = one(helm.objects({"nmi": {"surge": True, "prometheusPort": 9091}}), "DaemonSet", "aad-pod-identity-nmi")
+    pod, theirs = ours["spec"]["template"]["spec"], patch["spec"]["template"]["spec"]
+    found, (expected,) = container(ours), theirs["containers"]
+    assert ours["spec"]["updateStrategy"] == patch["spec"]["updateStrategy"]
+    assert {*expected["args"]} <= {*found["args"]}
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert found[probe] == {key: value for key, value in expected[probe].items() if value is not None}
+    assert "ports" not in found
+    paths = {volume["hostPath"]["path"]: volume["hostPath"] for volume in pod["volumes"]}
+    assert paths["/run/podidentity"] == theirs["volumes"][0]["hostPath"]
+
+
+def test_the_boot_guard_comes_and_goes(helm: Helm) -> None:
+    """Who lets the chart write to the node's root has it removed again with the release."""
+    objects = helm.objects({"nmi": {"bootGuard": True}})
+    for name, verb in (("nmi", "install"), ("nmi-cleanup", "uninstall")):
+        pod = one(objects, "DaemonSet", f"aad-pod-identity-{name}")["spec"]["template"]["spec"]
+        (first,) = pod["initContainers"]
+        assert first["args"] == [f"--{verb}-boot-guard", "--host-root=/host"]
+        assert {"name": "host", "hostPath": {"path": "/", "type": "Directory"}} in pod["volumes"]
+        assert "host" not in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}

@@ -78,7 +78,7 @@ def test_the_files_reach_the_cluster_as_they_are(helm: Helm) -> None:
     (group,) = one(objects, "PrometheusRule", "aad-pod-identity")["spec"]["groups"]
     assert group["rules"] == alerts()
     dashboard = one(objects, "ConfigMap", "aad-pod-identity-dashboard")
-    assert dashboard["metadata"]["namespace"] == "monitoring"
+    assert dashboard["metadata"]["namespace"] == "kube-public"
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert json.loads(dashboard["data"]["aad-pod-identity.json"])["uid"] == "aad-pod-identity"
 

@@ -35,6 +35,10 @@
   (list "--host-token-socket" $nmi.hostTokenSocket)
   (list "--cgroup-root" (ternary "/host/cgroup" "" (eq "true" (include "podidentity.cgroupCallers" .))))
 ) }}
+{{- if $nmi.surge }}
+- "--lock-dir=/run/podidentity"
+- "--probe-socket=/tmp/nmi-probe.sock"
+{{- end }}
 {{- range $nmi.extraArgs }}
 - {{ . | quote }}
 {{- end }}
@@ -47,4 +51,49 @@
 
 {{- define "podidentity.accountCallers" -}}
 {{- range .Values.nmi.hostTokenCallers }}{{ if hasPrefix "service-account:" . }}true{{ break }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* Folders of the node that nmi writes to, as a YAML list. */}}
+{{- define "podidentity.nmiFolders" -}}
+{{- $socket := default "" .Values.nmi.hostTokenSocket -}}
+{{- $folders := ternary (list "/run/podidentity") list (eq "true" (toString .Values.nmi.surge)) -}}
+{{- if $socket -}}{{- $folders = append $folders (dir $socket) -}}{{- end -}}
+{{- toYaml ($folders | uniq) -}}
+{{- end -}}
+
+{{/* With surge two nmis run on a node for a while, and only a socket of the container's own reaches the right one. */}}
+{{- define "podidentity.nmiProbes" -}}
+{{- if .Values.nmi.surge -}}
+livenessProbe:
+  exec:
+    command: [python3, -I, -m, podidentity.probe, /tmp/nmi-probe.sock, /healthz]
+  initialDelaySeconds: 10
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
+readinessProbe:
+  exec:
+    command: [python3, -I, -m, podidentity.probe, /tmp/nmi-probe.sock, /readyz]
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- else -}}
+{{- include "podidentity.probes" (default 8080 .Values.nmi.probePort) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Writes or removes the boot guard. Argument: (list $ "install"). */}}
+{{- define "podidentity.bootGuard" -}}
+{{- $root := index . 0 -}}
+initContainers:
+  - name: boot-guard
+    image: {{ include "podidentity.image" (list $root "nmi") | quote }}
+    imagePullPolicy: {{ include "podidentity.pullPolicy" $root }}
+    args:
+      - {{ printf "--%s-boot-guard" (index . 1) | quote }}
+      - "--host-root=/host"
+    securityContext:
+      runAsUser: 0
+    volumeMounts:
+      - name: host
+        mountPath: /host
 {{- end -}}
