@@ -101,7 +101,7 @@ class FakeChanges:
 
 @pytest.mark.looptime
 async def test_d22_change_is_repaired_when_it_is_heard_of_and_old_connections_forgotten() -> None:
-    """Nobody waits for the interval; after each change, and at the start, tracked connections are deleted."""
+    """Nobody waits for the interval; tracked connections are deleted at the start and within 10 s of a change."""
     nft, changes, calls = FakeNft(), FakeChanges(), []
 
     async def forget() -> int:
@@ -119,9 +119,9 @@ async def test_d22_change_is_repaired_when_it_is_heard_of_and_old_connections_fo
     del nft.tables[REDIRECT]
     changes.news.set()
     await asyncio.sleep(0.1)
-    assert (REDIRECT in nft.tables, keeper.repairs, len(calls), changes.forgotten) == (True, 1, 2, 1)
+    assert (REDIRECT in nft.tables, keeper.repairs, len(calls), changes.forgotten) == (True, 1, 1, 1)
     changes.news.set()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(11)
     assert (keeper.repairs, len(calls), keeper.trouble) == (1, 2, "")
     running.cancel()
 

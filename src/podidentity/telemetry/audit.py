@@ -80,7 +80,7 @@ class Audit:
         of_all: Collection[str],
         window: float = 10.0,
         per_owner: int = 64,
-        most: int = 8192,
+        most: int = 2048,
     ) -> None:
         self._sink = sink
         self._clock = clock

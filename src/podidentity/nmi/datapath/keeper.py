@@ -11,6 +11,9 @@ from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.telemetry.logging import Logger
 
 _RETRY_SECONDS: Final = 5.0
+_AFTER_REPAIR_SECONDS: Final = 0.3
+_FORGET_SECONDS: Final = 10.0
+"""Shortest times between repairs, and between deletions: somebody who insists on his rules costs no more than that."""
 
 
 class Backend(Protocol):
@@ -133,6 +136,7 @@ class Keeper:
             self._changed.set()
             if self._changes is not None:
                 self._changes.forget()
+            await asyncio.sleep(_AFTER_REPAIR_SECONDS)
 
     async def _until_next_look(self) -> None:
         if self._changes is None:
@@ -150,6 +154,7 @@ class Keeper:
             await self._changed.wait()
             self._changed.clear()
             await self._forget_old(self._forget)
+            await asyncio.sleep(_FORGET_SECONDS)
 
     async def _forget_old(self, forget: Callable[[], Awaitable[int]]) -> None:
         try:
