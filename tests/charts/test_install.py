@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from zlib import crc32
 
 import pytest
 from tests.charts import goldens, original_chart
@@ -16,6 +15,7 @@ from tests.deploy import original
 from tests.real_server import RealServer
 
 RELEASE = "aad-pod-identity"
+OF_THE_CHART = f"app.kubernetes.io/name={RELEASE}"
 NOT_SERVED = {"PodMonitor", "PrometheusRule", "PodSecurityPolicy"}  # of the Prometheus operator, and of before 1.25
 WORKLOADS = {"mic": "deployment", "nmi": "daemonset"}
 CRDS = [f"{crd['metadata']['name']}" for crd in (original.ASSIGNED_CRD, *original.CRDS)]
@@ -59,7 +59,7 @@ class Cluster:
         """What of a release is there, CRDs aside."""
         kinds = "pod,serviceaccount,secret,deployment,daemonset,poddisruptionbudget"
         kinds += ",role,rolebinding,clusterrole,clusterrolebinding"
-        found = self.kubectl("get", kinds, "-o", "name", "-l", f"app.kubernetes.io/name={RELEASE}").split()
+        found = self.kubectl("get", kinds, "-o", "name", "-l", OF_THE_CHART).split()
         served = self.kubectl("get", "crd", "-o", "name").split()
         if f"customresourcedefinition.apiextensions.k8s.io/{CRDS[-1]}" in served:
             found += self.kubectl("get", ",".join(CRDS), "-A", "-o", "name").split()
@@ -80,27 +80,34 @@ class Cluster:
         self.kubectl("patch", "pod", f"{RELEASE}-{pod}", "--subresource=status", "--type=merge", "-p", status)
 
     def clean(self) -> None:
-        """Remove the release, the namespace and the CRDs."""
+        """Remove the release, what its hooks left, and the CRDs."""
         self.helm.run("uninstall", RELEASE, "-n", self.namespace, "--ignore-not-found", "--no-hooks")
         for crd in CRDS:
             if self.kubectl("get", "crd", crd, "--ignore-not-found"):
                 assert self.server.kubectl("delete", crd, "--all", "-A").returncode == 0
         self.kubectl("delete", "crd", "--ignore-not-found", *CRDS)
-        self.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--wait=false")
+        self.kubectl("delete", "daemonset,pod,serviceaccount,role,rolebinding", "-l", OF_THE_CHART, "--now")
+
+
+@pytest.fixture(scope="module")
+def namespace(real_server: RealServer) -> Iterator[str]:
+    """One for all tests here; gone at the end, for others compare what there is on this server."""
+    name = "chart-tests"
+    assert real_server.kubectl("create", "namespace", name).returncode == 0
+    yield name
+    assert real_server.kubectl("delete", "namespace", name, "--timeout=50s").returncode == 0
 
 
 @pytest.fixture
-def cluster(real_server: RealServer, helm: Helm, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
-    """A namespace of the test's own; nothing of a release is left behind."""
-    name = f"chart-{crc32(request.node.nodeid.encode())}"
-    found = Cluster(real_server, Helm(helm.program, tmp_path, str(real_server.kubeconfig)), name)
-    found.kubectl("create", "namespace", name)
+def cluster(real_server: RealServer, helm: Helm, namespace: str, tmp_path: Path) -> Iterator[Cluster]:
+    """Nothing of a release is there before and after."""
+    found = Cluster(real_server, Helm(helm.program, tmp_path, str(real_server.kubeconfig)), namespace)
     yield found
     found.clean()
 
 
 def test_install_upgrade_rollback_uninstall(cluster: Cluster) -> None:
-    """The whole life of a release; what mic and users wrote stays through it."""
+    """The whole life of a release: replaced in place, rights as the values say, and nothing but the CRDs at the end."""
     said = cluster.upgrade(CHART)
     assert "standard mode" in said
     assert f'kubectl --namespace={cluster.namespace} get pods -l "app.kubernetes.io/component=mic"' in said
