@@ -280,5 +280,5 @@ async def test_rollouts(labs: Pair) -> None:
         Step("get rs -l app=web --no-headers -o custom-columns=R:.spec.replicas --sort-by=.spec.replicas"),
         Step("delete deploy web", says="deleted"),
         Step("wait pod -l app=web --for=delete --timeout=30s", alike="nothing"),
-        Step("run once --rm -i --image=busybox --restart=Never -- echo said", alike="nothing", says="said"),
+        Step("run once --rm -i --image=busybox --restart=Never -- echo said", alike="nothing", says="falling back"),
     )

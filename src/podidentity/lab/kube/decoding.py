@@ -11,6 +11,7 @@ from podidentity.lab.kube.objects import Obj, json_name
 from podidentity.lab.kube.scalars import SCALARS
 from podidentity.lab.kube.types import Field, Type, type_of
 
+_QUANTITY_RULE: Final = "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$"
 _QUANTITY: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?")
 
 
@@ -66,7 +67,7 @@ class _Place:
     def wrong(self, value: Any, wanted: str) -> WrongTypeError:
         """A value here is not of the type ``wanted``."""
         if self.field.of == "q":
-            return WrongTypeError(f"quantities must match the regular expression '{_QUANTITY.pattern}'")
+            return WrongTypeError(f"quantities must match the regular expression '{_QUANTITY_RULE}'")
         number = f"number {value}" if self.field.of in _LIMITS and json_name(value) == "number" else json_name(value)
         path = re.sub(r"\[\d+\]", "", self.path)
         text = f"json: cannot unmarshal {number} into Go struct field {self.owner}.{path} of type {wanted}"

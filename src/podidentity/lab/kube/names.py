@@ -14,7 +14,8 @@ _SUBDOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0
 _LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 _MOST_GENERATED: Final = 58
-_LABELS: Final = frozenset(["namespaces", "services"])
+_LABELS: Final = frozenset(["namespaces"])
+_DNS_LABEL: Final = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _PATHS: Final = (".rbac.authorization.k8s.io",)
 
 SUBDOMAIN_RULE: Final = (
@@ -22,10 +23,15 @@ SUBDOMAIN_RULE: Final = (
     "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
-_LABEL_RULE: Final = (
+LABEL_RULE: Final = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
     "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+_DNS_LABEL_RULE: Final = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 
 
@@ -50,6 +56,11 @@ def _wrong(field: str, value: object, text: str) -> Cause:
     return Cause("FieldValueInvalid", f"Invalid value: {go_value(value)}: {text}", field)
 
 
+def is_label(text: str) -> bool:
+    """Whether a text is a lowercase RFC 1123 label."""
+    return bool(_LABEL.fullmatch(text)) and len(text) <= 63  # noqa: PLR2004 - RFC 1123
+
+
 def is_subdomain(text: str) -> bool:
     """Whether a text is a lowercase RFC 1123 subdomain."""
     return bool(_SUBDOMAIN.fullmatch(text))
@@ -59,7 +70,9 @@ def _name_fault(resource: str, name: str) -> str:
     if resource.endswith(_PATHS):
         return "may not contain '/' or '%'" if "/" in name or "%" in name or name in {".", ".."} else ""
     if resource in _LABELS:
-        return "" if _LABEL.fullmatch(name) and len(name) <= 63 else _LABEL_RULE  # noqa: PLR2004 - RFC 1123
+        return "" if is_label(name) else LABEL_RULE
+    if resource == "services":
+        return "" if _DNS_LABEL.fullmatch(name) and is_label(name) else _DNS_LABEL_RULE
     if len(name) > 253:  # noqa: PLR2004 - RFC 1123
         return "must be no more than 253 characters"
     return "" if _SUBDOMAIN.fullmatch(name) else SUBDOMAIN_RULE

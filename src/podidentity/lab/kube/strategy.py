@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-from podidentity.lab.kube import coordination, crds, datamaps, defaults
+from podidentity.lab.kube import coordination, crds, datamaps, defaults, plainrules, podrules, wrong
 from podidentity.lab.kube.errors import Cause, not_here
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, dig, encode, go_value, meta
+from podidentity.lab.kube.objects import Obj, dig, go_value, meta
 
 _RBAC: Final = "rbac.authorization.k8s.io"
 _LEASES: Final = "leases.coordination.k8s.io"
@@ -119,13 +119,15 @@ def _role(obj: Obj, _old: Obj | None, _now: float) -> None:
 def _service(obj: Obj, old: Obj | None, _now: float) -> None:
     spec = obj.setdefault("spec", {})
     spec.setdefault("type", "ClusterIP")
-    if spec["type"] not in {"ClusterIP", "ExternalName"}:
+    if spec["type"] in {"NodePort", "LoadBalancer"}:
         raise not_here(f"a Service of type {spec['type']}")
     spec.setdefault("sessionAffinity", "None")
     if spec["type"] == "ClusterIP":
         spec.setdefault("internalTrafficPolicy", "Cluster")
         spec.setdefault("ipFamilies", ["IPv4"])
         spec.setdefault("ipFamilyPolicy", "SingleStack")
+    if spec.get("clusterIP"):
+        spec.setdefault("clusterIPs", [spec["clusterIP"]])
     for name in ("clusterIP", "clusterIPs"):
         if old is not None and name in old["spec"]:
             spec.setdefault(name, old["spec"][name])
@@ -164,7 +166,7 @@ def _required(obj: Obj, *path: str) -> Iterator[Cause]:
 
 
 def _valid_pod(obj: Obj, old: Obj | None) -> Iterator[Cause]:
-    yield from _valid_containers(obj.get("spec") or {}, "spec")
+    yield from podrules.faults(obj.get("spec") or {}, "spec")
     if old is not None and _frozen(obj) != _frozen(old):
         text = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -186,40 +188,16 @@ def _frozen(pod: Obj) -> Obj:
 _POD_MUTABLE: Final = frozenset(["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"])
 
 
-def _valid_containers(spec: Mapping[str, Any], path: str) -> Iterator[Cause]:
-    containers = spec.get("containers") or []
-    if not containers:
-        yield Cause("FieldValueRequired", "Required value", f"{path}.containers")
-    volumes = {volume.get("name") for volume in spec.get("volumes") or ()}
-    seen: set[str] = set()
-    for group in ("initContainers", "containers"):
-        for number, container in enumerate(spec.get(group) or ()):
-            where = f"{path}.{group}[{number}]"
-            name = container.get("name")
-            if not name:
-                yield Cause("FieldValueRequired", "Required value", f"{where}.name")
-            elif name in seen:
-                yield Cause("FieldValueDuplicate", f'Duplicate value: "{name}"', f"{where}.name")
-            seen.add(name or "")
-            if not container.get("image"):
-                yield Cause("FieldValueRequired", "Required value", f"{where}.image")
-            for index, mount in enumerate(container.get("volumeMounts") or ()):
-                if mount.get("name") not in volumes:
-                    yield Cause(
-                        "FieldValueNotFound", f'Not found: "{mount.get("name")}"', f"{where}.volumeMounts[{index}].name"
-                    )
+def _valid_workload(kind: str) -> Validate:
+    def found(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+        yield from plainrules.workload(obj, kind)
+        yield from _immutable(obj, old, "spec", "selector")
+
+    return found
 
 
-def _valid_workload(obj: Obj, old: Obj | None) -> Iterator[Cause]:
-    spec = obj.get("spec") or {}
-    yield from _required(obj, "spec", "selector")
-    labels = dig(spec, "template", "metadata", "labels") or {}
-    wanted = dig(spec, "selector", "matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        text = f"Invalid value: {go_value(labels)}: `selector` does not match template `labels`"
-        yield Cause("FieldValueInvalid", text, "spec.template.metadata.labels")
-    yield from _valid_containers(dig(spec, "template", "spec") or {}, "spec.template.spec")
-    yield from _immutable(obj, old, "spec", "selector")
+def _valid_service(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
+    yield from plainrules.service(obj)
 
 
 def _valid_secret(obj: Obj, old: Obj | None) -> Iterator[Cause]:
@@ -231,11 +209,13 @@ def _valid_config_map(obj: Obj, old: Obj | None) -> Iterator[Cause]:
     yield from datamaps.faults(obj, old, whole="[]")
 
 
-def _valid_binding(obj: Obj, old: Obj | None) -> Iterator[Cause]:
-    yield from _required(obj, "roleRef", "name")
-    if old is not None and obj.get("roleRef") != old.get("roleRef"):
-        text = f"Invalid value: {encode(obj.get('roleRef')).decode()}: cannot change roleRef"
-        yield Cause("FieldValueInvalid", text, "roleRef")
+def _valid_binding(*kinds: str) -> Validate:
+    def found(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+        yield from plainrules.binding(obj, *kinds)
+        if old is not None and obj.get("roleRef") != old.get("roleRef"):
+            yield wrong.invalid_value("roleRef", obj.get("roleRef"), "cannot change roleRef")
+
+    return found
 
 
 def _valid_crd(obj: Obj, _old: Obj | None) -> Iterator[Cause]:
@@ -267,10 +247,13 @@ _VALIDATE: Final[Mapping[str, Validate]] = {
     _LEASES: coordination.lease_faults,
     "pods": _valid_pod,
     "secrets": _valid_secret,
-    "deployments.apps": _valid_workload,
-    "replicasets.apps": _valid_workload,
-    "daemonsets.apps": _valid_workload,
-    f"clusterrolebindings.{_RBAC}": _valid_binding,
-    f"rolebindings.{_RBAC}": _valid_binding,
+    "services": _valid_service,
+    "deployments.apps": _valid_workload("deployment"),
+    "replicasets.apps": _valid_workload("deployment"),
+    "daemonsets.apps": _valid_workload("daemonset"),
+    f"clusterroles.{_RBAC}": plainrules.role,
+    f"roles.{_RBAC}": plainrules.role,
+    f"clusterrolebindings.{_RBAC}": _valid_binding("ClusterRole"),
+    f"rolebindings.{_RBAC}": _valid_binding("Role", "ClusterRole"),
     "customresourcedefinitions.apiextensions.k8s.io": _valid_crd,
 }
