@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 import pytest
@@ -22,6 +23,8 @@ def up(nodes: int = 1) -> None:
         raise typer.Abort
     if nodes == 3:
         raise typer.TyperException("it broke")
+    if nodes == 4:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads")
 
 
 @app.command()
@@ -52,3 +55,9 @@ def test_refusals(argv: Sequence[str], error: type[BaseException], words: str) -
     with pytest.raises(error) as raised:
         call(app, argv, "podidentity x")
     assert str(raised.value).startswith(words)
+
+
+def test_a_pipe_that_ended() -> None:
+    """`podidentity lab get pods | head -1` ends as every command does of which nobody reads the output."""
+    with pytest.raises(BrokenPipeError):
+        call(app, ["up", "--nodes=4"], "podidentity x")

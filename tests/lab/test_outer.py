@@ -10,7 +10,7 @@ import pytest
 from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import OWN, Layout
 from podidentity.lab.outer import Wish, prepared, remove_directory, running_lab
-from podidentity.lab.spec import new_spec, save_spec
+from podidentity.lab.spec import load_spec, new_spec, save_spec
 
 
 def test_what_is_not_the_labs_is_never_removed(tmp_path: Path) -> None:
@@ -68,3 +68,13 @@ async def test_a_busy_port_leaves_nothing(tmp_path: Path) -> None:
             async with running_lab(Wish(tmp_path / "lab", port=port)):
                 raise AssertionError
     assert not Layout(tmp_path / "lab").root.exists()
+
+
+def test_a_full_disk_keeps_the_labs_description(tmp_path: Path) -> None:
+    """A resumed lab writes its description anew: when that fails, the old one is still whole."""
+    path = tmp_path / "lab.json"
+    save_spec(path, old := new_spec(node_count=1, network="bridge", port=1))
+    (tmp_path / "lab.json.new").mkdir()  # stands for whatever makes the write fail
+    with pytest.raises(OSError, match=r"lab\.json\.new"):
+        save_spec(path, new_spec(node_count=2, network="bridge", port=2))
+    assert load_spec(path) == old

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 OLDEST = (3, 11)
+INTERRUPTED = 130
 
 
 def main(argv: "Sequence[str]" = ()) -> None:
@@ -11,8 +12,10 @@ def main(argv: "Sequence[str]" = ()) -> None:
     refusal = too_old(sys.version_info)
     if refusal:
         sys.exit(refusal)
-    from podidentity.cli.entry import run  # noqa: PLC0415 - only a new enough Python can read it
-
+    try:
+        from podidentity.cli.entry import run  # noqa: PLC0415 - only a new enough Python can read it
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     sys.exit(run(argv or sys.argv))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,10 +17,14 @@ _USAGE = 2
 
 def call(app: typer.Typer, argv: Sequence[str], program: str) -> int:
     """Run ``app`` and give its exit code; what typer refuses is a UsageError that names the subcommand."""
+    streams = sys.stdout, sys.stderr
     try:
         code = app(args=list(argv), prog_name=program, standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit:  # typer's end when nobody reads the output, with code 1 and both streams wrapped
+        sys.stdout, sys.stderr = streams
+        raise BrokenPipeError from None
     except typer.TyperException as error:
         words = error.format_message().replace(": Value error, ", ": ")
         if error.exit_code != _USAGE:

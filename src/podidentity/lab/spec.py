@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from podidentity.config.errors import ConfigError
+from podidentity.lab.layout import write_atomically
 
 FABRIC_ADDRESS = "10.240.0.1"
 CLOUD_ADDRESS = "10.240.0.2"
@@ -131,5 +132,5 @@ def load_spec(path: Path) -> LabSpec | None:
 
 
 def save_spec(path: Path, spec: LabSpec) -> None:
-    """Write the spec."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(spec)))
+    """Write the spec, whole or not at all: without it a lab's other files are of no use."""
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(spec)).decode())
