@@ -199,6 +199,14 @@ async def churn(api: Api) -> None:
         await asyncio.sleep(0.25)
 
 
+def two_ports() -> tuple[int, int]:
+    """Two different free ports."""
+    one = other = free_port()
+    while other == one:
+        other = free_port()
+    return one, other
+
+
 @dataclass
 class Mic:
     """One mic process; it reaches the API through ``api`` and Azure through ``azure``."""
@@ -210,7 +218,7 @@ class Mic:
     token: str
     api: Relay
     azure: Relay
-    probe: int = field(default_factory=free_port)
+    ports: tuple[int, int] = field(default_factory=two_ports)
     process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -248,7 +256,7 @@ class Mic:
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"http://127.0.0.1:{self.probe}/readyz") as answer,
+                session.get(f"http://127.0.0.1:{self.ports[0]}/readyz") as answer,
             ):
                 return answer.status == 200
         except aiohttp.ClientError:
@@ -259,8 +267,8 @@ class Mic:
         yield f"--leader-election-duration={self.lease:g}s"
         yield f"--leader-election-instance={self.name}"
         yield f"--custom-user-agent={self.name}"
-        yield f"--http-probe-port={self.probe}"
-        yield f"--prometheus-port={free_port()}"
+        yield f"--http-probe-port={self.ports[0]}"
+        yield f"--prometheus-port={self.ports[1]}"
         yield "--identity-removal-linger=0s"
         yield "--clientQps=100"
 

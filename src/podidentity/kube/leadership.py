@@ -224,10 +224,11 @@ class Leadership:
                 self.refused = ""
                 return held and self._left() > 0
         except Forbidden as error:
-            self.refused = f"cannot contend for leadership: {error}"
+            again, self.refused = bool(self.refused), f"cannot contend for leadership: {error}"
             self._report(self.refused, "cannot contend for leadership", error)
-            await self._release()
-            await asyncio.sleep(self._settings.lease_duration)
+            if again:  # one that just started refuses everybody, until it has read its roles
+                await self._release()
+            await asyncio.sleep(self._settings.lease_duration if again else self._settings.retry_period)
         except TimeoutError:
             self._report("timeout", "cannot contend for leadership", TimeoutError("no answer in time"))
         except KubeError as error:

@@ -227,6 +227,18 @@ async def test_forbidden_lease_leaves_the_record_to_others(api: MemoryApi, candi
     await one.stop()
 
 
+async def test_refused_for_a_moment(api: MemoryApi, candidate: MakeCandidate) -> None:
+    """An API server that has just started refuses before it knows its roles: that costs one look, not a lease."""
+    api.forbidden.update({"endpoints", "leases"})
+    one = candidate("one").start()
+    await asyncio.sleep(1)
+    assert one.leadership.refused
+    api.forbidden.clear()
+    await asyncio.wait_for(one.started.wait(), 5)
+    assert not one.leadership.refused
+    await one.stop()
+
+
 async def test_twin_with_our_name(api: MemoryApi, candidate: MakeCandidate) -> None:
     """A second process with the same identity never leads at the same time: a name alone proves nothing."""
     one, twin = candidate("same"), candidate("same")
