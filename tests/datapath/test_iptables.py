@@ -13,6 +13,7 @@ from tests.datapath.conftest import IMDS, KEPT, NODE_IP, Net, ip, say_on
 from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, world
 
 from podidentity.nmi.datapath.iptables import GUARD, REDIRECT, Iptables, installed, uninstall
+from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import WIRESERVER_IP, Datapath
 
 pytestmark = pytest.mark.datapath
@@ -88,6 +89,19 @@ async def test_text_is_the_originals(tables: tuple[Net, Iptables], program: str)
         "-A aad-metadata -j RETURN\n"
     )
     assert (await net.program((program, "-t", "nat", "-S", "PREROUTING"), "")).count("aad-metadata") == 1
+
+
+async def test_originals_redirect_does_not_disturb_nft(tables: tuple[Net, Iptables], program: str) -> None:
+    """After an upgrade the original's chain is still there: pods get the agent all the same, and only the agent."""
+    net, _ = tables
+    await net.program((f"{program}-restore", "--noflush"), ORIGINAL.replace(f"{NODE_IP}:2579", "127.0.0.1:2579"))
+    net.start_agent()
+    ours = Nft(Datapath(target=NODE_IP), run=net.nft)
+    await ours.install_guard()
+    await ours.install_redirect()
+    assert [net.ask(net.pod) for _ in range(3)] == [f"agent {net.pod_ip}"] * 3
+    assert await ours.changed() == []
+    assert net.seen(net.imds_log) == 0
 
 
 async def test_d20_foreign_rules_are_found_and_repaired(tables: tuple[Net, Iptables], program: str) -> None:
