@@ -16,13 +16,16 @@ from pathlib import Path
 import pytest
 import typer
 from rich.console import Console
+from tests.ports import free_port
 
 from podidentity.cli.entry import run
 from podidentity.cli.lab import _print_next, _run
 from podidentity.cli.lab_options import seconds
 from podidentity.cli.lab_up import until_removed
 from podidentity.lab.layout import Layout
-from podidentity.lab.outer import Wish
+from podidentity.lab.lock import exclusive
+from podidentity.lab.outer import Wish, prepared
+from podidentity.lab.pki import make_pki
 from podidentity.lab.spec import new_spec, save_spec
 
 
@@ -172,3 +175,17 @@ def test_since_that_is_no_duration(text: str, capsys: pytest.CaptureFixture[str]
     code, said_ = said(capsys, "logs", "x", f"--since={text}", "--dir", "/nowhere")
     assert (code, said_.count("\n")) == (2, 1)
     assert said_.startswith("podidentity lab: logs: Invalid value for '--since': ")
+
+
+def test_status_of_a_lab_whose_api_does_not_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lab's process and what is the matter with its API are told, in words, before the command gives up."""
+    layout, port = prepared(Wish(tmp_path / "lab")), free_port()
+    make_pki(layout.pki, (), ())
+    save_spec(layout.spec, new_spec(node_count=1, network="bridge", port=port, api_server="real"))
+    with exclusive(layout.lock, layout.root):
+        code = run(["podidentity", "lab", "status", "--dir", str(layout.root)])
+    output, errors = capsys.readouterr()
+    reason = f"Cannot connect to host 127.0.0.1:{port} [Connect call failed ('127.0.0.1', {port})]"
+    assert output.startswith(f"running, process {os.getpid()}, real API (does not answer: get /version: {reason}), ")
+    assert (code, errors.count("\n")) == (1, 1)
+    assert errors.endswith(f": {reason}\n")

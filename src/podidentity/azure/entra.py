@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from podidentity.aio.wording import connection_error
 from podidentity.azure.answers import retry_after
 from podidentity.azure.errors import AzureUnavailable, TokenError
 from podidentity.azure.http import new_session, read_bounded
@@ -121,7 +122,7 @@ class EntraClient:
         except TimeoutError as error:
             raise AzureUnavailable(f"{_host(url)} did not answer within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            text = " ".join(str(error).split())[:200] or type(error).__name__
+            text = connection_error(error)[:200]
             raise AzureUnavailable(f"{_host(url)} cannot be reached: {text}") from error
 
 

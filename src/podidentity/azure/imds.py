@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 import yarl
 
+from podidentity.aio.wording import connection_error
 from podidentity.azure.answers import excerpt, retry_after
 from podidentity.azure.errors import AzureUnavailable, TokenError
 from podidentity.azure.http import new_session, read_bounded
@@ -161,7 +162,7 @@ class ImdsClient:
         except TimeoutError as error:
             raise AzureUnavailable(f"the metadata service did not answer within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            text = " ".join(str(error).split())[:200] or type(error).__name__
+            text = connection_error(error)[:200]
             raise AzureUnavailable(f"the metadata service cannot be reached: {text}") from error
 
 

@@ -13,6 +13,7 @@ import aiohttp
 import msgspec
 import yarl
 
+from podidentity.aio.wording import connection_error
 from podidentity.azure.answers import excerpt, retry_after
 from podidentity.azure.errors import AuthenticationFailed, AzureStatusError, AzureUnavailable, KeyVaultError, Throttled
 from podidentity.azure.http import new_session, read_bounded
@@ -197,7 +198,7 @@ class KeyVaultClient:
         except TimeoutError as error:
             raise AzureUnavailable(f"{host} did not answer within {self._timeout:g} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            text = " ".join(str(error).split())[:200] or type(error).__name__
+            text = connection_error(error)[:200]
             raise AzureUnavailable(f"{host} cannot be reached: {text}") from error
 
 

@@ -146,7 +146,7 @@ def down(
 def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say whether a lab runs in --dir and what runs in it."""
     layout = _running(directory)
-    server = f"{read_spec(layout).api_server} API (Kubernetes {_run(_version(layout))})"
+    server = f"{read_spec(layout).api_server} API ({_run(_version(layout))})"
     typer.echo(f"running, process {holder(layout.lock)}, {server}, KUBECONFIG={layout.kubeconfig}")
     for word in ("nodes", "pods"):
         typer.echo(_run(_table(layout, word, "", "default", every=word == "pods")))
@@ -159,8 +159,12 @@ def kubeconfig(directory: Directory = DEFAULT_DIRECTORY) -> None:
 
 
 async def _version(layout: Layout) -> str:
+    """The server's version, or why it does not tell it."""
     async with Cluster(layout, read_spec(layout)) as cluster:
-        return await cluster.version()
+        try:
+            return f"Kubernetes {await cluster.version()}"
+        except KubeError as error:
+            return f"does not answer: {error}"
 
 
 async def _table(layout: Layout, word: str, name: str, namespace: str, *, every: bool) -> str:

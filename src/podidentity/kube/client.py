@@ -16,6 +16,7 @@ from podidentity.aio.backoff import Backoff
 from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.clock import Clock
 from podidentity.aio.fenced_request import fenced
+from podidentity.aio.wording import connection_error
 from podidentity.api.meta import KubeObject
 from podidentity.kube import request as build
 from podidentity.kube.errors import ApiError, Gone, KubeError, KubeUnavailable, Unauthorized, WatchSilent
@@ -344,9 +345,9 @@ def _translated(request: Request) -> Iterator[None]:
         sent = not isinstance(error, aiohttp.ConnectionTimeoutError)
         raise KubeUnavailable(f"{request.operation}: no answer in time", sent=sent) from error
     except aiohttp.ClientConnectorError as error:
-        raise KubeUnavailable(f"{request.operation}: {error}", sent=False) from error
+        raise KubeUnavailable(f"{request.operation}: {connection_error(error)}", sent=False) from error
     except (aiohttp.ClientError, OSError) as error:
-        raise KubeUnavailable(f"{request.operation}: {error or type(error).__name__}") from error
+        raise KubeUnavailable(f"{request.operation}: {connection_error(error)}") from error
 
 
 async def _next_chunk(request: Request, response: aiohttp.ClientResponse, idle: float) -> bytes:

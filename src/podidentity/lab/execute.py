@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import aiohttp
 
+from podidentity.aio.wording import connection_error
 from podidentity.config.errors import ConfigError
 from podidentity.lab.access import segment
 
@@ -47,7 +48,7 @@ async def run_in_pod(  # noqa: PLR0917 - where, what, and who hears of it
     except aiohttp.WSServerHandshakeError as error:
         raise ConfigError(await _why(session, url) or f"exec in {namespace}/{pod}: {error.status}") from None
     except aiohttp.ClientError as error:
-        raise ConfigError(f"exec in {namespace}/{pod}: {error}") from None
+        raise ConfigError(f"exec in {namespace}/{pod}: {connection_error(error)}") from None
     raise ConfigError(f"exec in {namespace}/{pod}: the connection ended before the command did")
 
 
