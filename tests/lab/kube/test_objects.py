@@ -190,7 +190,7 @@ async def test_collections_are_deleted_by_selector(api: Client) -> None:
 async def test_binding_assigns_a_node_once(api: Client) -> None:
     """POST binding sets spec.nodeName and PodScheduled; a second one conflicts."""
     await api.post(PODS, pod("a"))
-    target = {"target": {"kind": "Node", "name": "n1"}}
+    target = {"metadata": {"name": "a"}, "target": {"kind": "Node", "name": "n1"}}
     assert (await api.post(f"{PODS}/a/binding", target)).status == 201
     bound = (await api.get(f"{PODS}/a")).body
     assert bound["spec"]["nodeName"] == "n1"

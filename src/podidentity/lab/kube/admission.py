@@ -16,7 +16,8 @@ _IMMORTAL: Final = frozenset(["default", "kube-system", "kube-public"])
 _PRIORITIES: Final = {"": 0, "system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _SERVICES: Final = ipaddress.ip_network("10.0.0.0/24")
 _NOT_READY: Final = "node.kubernetes.io/not-ready"
-_PATIENCE: Final = (_NOT_READY, "node.kubernetes.io/unreachable")
+PATIENCE: Final = (_NOT_READY, "node.kubernetes.io/unreachable")
+"""What every pod tolerates for a while, unless it says otherwise."""
 
 
 class Admission:
@@ -85,7 +86,7 @@ def _priority(pod: Obj) -> None:
 def _tolerate(spec: Obj) -> None:
     """A pod stays for five minutes on a node that is not ready, unless it says otherwise."""
     tolerations = spec["tolerations"] = list(spec.get("tolerations") or ())
-    for key in _PATIENCE:
+    for key in PATIENCE:
         if not any(
             found.get("key") in {key, "", None} and found.get("effect") in {"NoExecute", "", None}
             for found in tolerations

@@ -95,3 +95,5 @@ def binding(obj: Obj, *kinds: str) -> Iterator[Cause]:
             yield wrong.missing(f"{path}.name")
         if subject.get("kind") not in _SUBJECTS:
             yield wrong.unsupported_value(f"{path}.kind", subject.get("kind") or "", *_SUBJECTS)
+        if subject.get("kind") == "ServiceAccount" and not subject.get("namespace") and "Role" not in kinds:
+            yield wrong.missing(f"{path}.namespace")

@@ -9,7 +9,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from podidentity.lab.kube import coordination, crds, datamaps, defaults, plainrules, podrules, wrong
+from podidentity.lab.kube import admission, coordination, crds, datamaps, defaults, plainrules, podrules, wrong
 from podidentity.lab.kube.errors import Cause, not_here
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, dig, go_value, meta
@@ -167,6 +167,10 @@ def _required(obj: Obj, *path: str) -> Iterator[Cause]:
 
 def _valid_pod(obj: Obj, old: Obj | None) -> Iterator[Cause]:
     yield from podrules.faults(obj.get("spec") or {}, "spec")
+    now, before = _tolerated(obj), _tolerated(old or {})
+    if any(one not in now for one in before if one.get("key") not in admission.PATIENCE):
+        why = "existing toleration can not be modified except its tolerationSeconds"
+        yield wrong.forbidden_value("spec.tolerations", why)
     if old is not None and _frozen(obj) != _frozen(old):
         text = (
             "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,"
@@ -177,6 +181,12 @@ def _valid_pod(obj: Obj, old: Obj | None) -> Iterator[Cause]:
         yield Cause("FieldValueForbidden", text, "spec")
 
 
+def _tolerated(pod: Obj) -> list[Obj]:
+    """Tolerations without their seconds, which may change."""
+    found = dig(pod, "spec", "tolerations") or ()
+    return [{key: value for key, value in one.items() if key != "tolerationSeconds"} for one in found]
+
+
 def _frozen(pod: Obj) -> Obj:
     spec = {key: value for key, value in (pod.get("spec") or {}).items() if key not in _POD_MUTABLE}
     for group in ("containers", "initContainers"):
@@ -185,7 +195,20 @@ def _frozen(pod: Obj) -> Obj:
     return spec
 
 
-_POD_MUTABLE: Final = frozenset(["activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds"])
+_POD_MUTABLE: Final = frozenset(["activeDeadlineSeconds", "tolerations"])
+
+
+def _valid_node(obj: Obj, old: Obj | None) -> Iterator[Cause]:
+    before, now = dig(old, "spec", "providerID"), dig(obj, "spec", "providerID")
+    if before and now != before:
+        why = 'node updates may not change providerID except from "" to valid'
+        yield wrong.forbidden_value("spec.providerID", why)
+    for number, taint in enumerate(dig(obj, "spec", "taints") or ()):
+        if taint.get("effect") not in _EFFECTS:
+            yield wrong.unsupported_value(f"metadata.taints[{number}].effect", taint.get("effect"), *_EFFECTS)
+
+
+_EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def _valid_workload(kind: str) -> Validate:
@@ -245,6 +268,7 @@ _VALIDATE: Final[Mapping[str, Validate]] = {
     "endpoints": coordination.endpoints_faults,
     "events": coordination.event_faults,
     _LEASES: coordination.lease_faults,
+    "nodes": _valid_node,
     "pods": _valid_pod,
     "secrets": _valid_secret,
     "services": _valid_service,

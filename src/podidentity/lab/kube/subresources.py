@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from podidentity.lab.kube.errors import StatusError, bad_request, conflict
+from podidentity.lab.kube.errors import Cause, StatusError, bad_request, conflict, invalid
 from podidentity.lab.kube.kinds import Kind
-from podidentity.lab.kube.objects import Obj, dig, rfc3339
+from podidentity.lab.kube.objects import Obj, dig, go_value, rfc3339
 from podidentity.lab.kube.patch import json_patch, merge_patch
 from podidentity.lab.kube.requests import DeleteOptions, Where, WriteOptions
 from podidentity.lab.kube.rest import Rest
@@ -15,6 +15,8 @@ from podidentity.lab.kube.rest import Rest
 
 def bind(rest: Rest, where: Where, body: Obj, now: float) -> Obj:
     """Assign a pod to a node; 409 when it has one."""
+    if dig(body, "metadata", "name") != where.name:
+        raise bad_request("name in URL does not match name in Binding object")
     node = dig(body, "target", "name")
     if not node:
         raise bad_request("a Binding needs target.name")
@@ -66,7 +68,8 @@ def rescale(rest: Rest, where: Where, change: Callable[[Obj], Any], options: Wri
     wanted = change(scale_of(where.kind, obj))
     replicas = dig(wanted, "spec", "replicas")
     if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-        raise bad_request(f"spec.replicas of a Scale is a number from 0, not {replicas!r}")
+        text = f"Invalid value: {go_value(replicas)}: must be greater than or equal to 0"
+        raise invalid("Scale", "autoscaling", where.name, [Cause("FieldValueInvalid", text, "spec.replicas")])
     *places, last = _parts(where.kind.scale["specReplicasPath"])
     place = obj
     for name in places:
