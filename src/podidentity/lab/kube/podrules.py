@@ -136,9 +136,9 @@ def _handler(handler: Obj | None, path: str) -> Iterator[Cause]:
     for kind in kinds[1:]:
         yield wrong.forbidden_value(f"{path}.{kind}", "may not specify more than 1 handler type")
     for kind in kinds[:1]:
-        port = handler[kind].get("port", 0)
-        if kind in {"httpGet", "tcpSocket"} and isinstance(port, int):
-            if fault := wrong.port_fault(f"{path}.{kind}.port", port):
+        if kind in {"httpGet", "tcpSocket"}:
+            port = handler[kind].get("port", 0)
+            if isinstance(port, int) and (fault := wrong.port_fault(f"{path}.{kind}.port", port)):
                 yield fault
         elif kind == "exec" and not handler[kind].get("command"):
             yield wrong.missing(f"{path}.exec.command")
