@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from podidentity.aio.backoff import Backoff
@@ -47,6 +48,7 @@ class Reflector(Generic[T]):
 
     ``synced`` is set after the first complete list and never cleared: the store serves what it last knew.
     ``refused`` says what a person has to mend before the API lets us watch (a right, a CRD), empty when nothing.
+    ``slim`` may leave out of each object what nobody needs, before it is stored.
     An exception of ``on_change`` is the caller's own and ends ``run``; nothing else does.
     """
 
@@ -59,6 +61,7 @@ class Reflector(Generic[T]):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
+        slim: Callable[[T], T] | None = None,
         on_change: Callable[[Change[T]], None] | None = None,
         clock: Clock | None = None,
         rng: random.Random | None = None,
@@ -73,6 +76,7 @@ class Reflector(Generic[T]):
         self._namespace = namespace
         self._label_selector = label_selector
         self._field_selector = field_selector
+        self._slim = slim
         self._on_change = on_change
         self._clock = clock or Clock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads reconnects, guards nothing
@@ -137,7 +141,8 @@ class Reflector(Generic[T]):
         for problem in found.unreadable:
             self._unreadable(problem)
         self._version = found.resource_version
-        for change in self._store.replace_all(found.items):
+        items = found.items if self._slim is None else map(self._slim, found.items)
+        for change in self._store.replace_all(items):
             self._tell(change)
         self.synced.set()
 
@@ -164,6 +169,8 @@ class Reflector(Generic[T]):
             return
         if event.type == UNREADABLE:
             self._unreadable(f"{event.key}: {event.detail}")
+        if self._slim is not None and event.object is not None:
+            event = replace(event, object=self._slim(event.object))
         change = self._store.apply(event)
         if change is not None:
             for one in split(change):

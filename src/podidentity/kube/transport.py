@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from podidentity.kube.target import KubeSettings
 
-POOL: Final = 64
-"""Connections to the API server at most; each watch holds one."""
+POOL: Final = 24
+"""Connections to the API server at most; each watch holds one. A TLS connection costs 300 to 400 KiB of memory."""
 
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept."""

@@ -97,15 +97,33 @@ class App:
         self._log = get_logger()
         self._drained = asyncio.Event()
         core, custom, matched = clients.core, clients.custom, controller.matched
+        share = controller.sharing
         self._reflectors: tuple[Reflector[Any], ...] = (
             Reflector(core, NODES, self._nodes, on_change=controller.node, clock=clock, rng=rng),
-            Reflector(custom, AZURE_ASSIGNED_IDENTITIES, Store(), on_change=controller.assigned, clock=clock, rng=rng),
+            Reflector(
+                custom,
+                AZURE_ASSIGNED_IDENTITIES,
+                Store(),
+                slim=share.record,
+                on_change=controller.assigned,
+                clock=clock,
+                rng=rng,
+            ),
         )
         if not settings.drain:
             self._reflectors += (
                 Reflector(custom, AZURE_IDENTITIES, Store(), on_change=matched, clock=clock, rng=rng),
                 Reflector(custom, AZURE_IDENTITY_BINDINGS, Store(), on_change=matched, clock=clock, rng=rng),
-                Reflector(core, PODS, Store(), label_selector=POD_LABEL, on_change=matched, clock=clock, rng=rng),
+                Reflector(
+                    core,
+                    PODS,
+                    Store(),
+                    label_selector=POD_LABEL,
+                    slim=share.pod,
+                    on_change=matched,
+                    clock=clock,
+                    rng=rng,
+                ),
             )
 
     def probe(self) -> Probe:

@@ -33,6 +33,7 @@ class Controller:
     def __init__(self, shared: Shared, *, full_pass: float = 3600.0) -> None:
         self._shared = shared
         self._world = shared.world
+        self.sharing = shared.world.sharing
         self._assigner = Assigner(shared)
         self._full_pass = full_pass
         self._log = get_logger()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from podidentity.api.constants import (
@@ -22,17 +23,16 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the API holds for one assignment. ``resource`` is the folded ARM id, empty for types 1 and 2."""
+    """What the API holds for one assignment.
+
+    ``name`` is ``namespace/name`` of the object, ``resource`` the folded ARM id, empty for types 1 and 2.
+    """
 
     object: AzureAssignedIdentity
+    name: str
     key: AssignmentKey
     resource: str
     client_id: str
-
-    @property
-    def name(self) -> str:
-        """``namespace/name`` of the object."""
-        return self.object.key
 
     @property
     def dying(self) -> bool:
@@ -71,9 +71,10 @@ def record(obj: AzureAssignedIdentity) -> Record:
     identity = spec.azure_identity_ref
     return Record(
         object=obj,
+        name=obj.key,
         key=AssignmentKey(spec.pod_namespace, spec.pod, identity.name),
         resource=resource_key(identity.spec),
-        client_id=fold(identity.spec.client_id),
+        client_id=sys.intern(fold(identity.spec.client_id)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -93,7 +94,13 @@ def resource_key(spec: AzureIdentitySpec) -> str:
     """The folded ARM id that has to be on the host, empty for types 1 and 2 and for a malformed id."""
     if spec.type != TYPE_USER_ASSIGNED:
         return ""
-    parsed = parse_identity_id(spec.resource_id)
+    return _folded(spec.resource_id)
+
+
+@lru_cache(maxsize=4096)
+def _folded(resource_id: str) -> str:
+    """The same text for all records of one identity."""
+    parsed = parse_identity_id(resource_id)
     return parsed.key if parsed else ""
 
 

@@ -7,7 +7,7 @@ host, and which of its assignments are open, that is, not known to be as they sh
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from podidentity.api.core import Node
@@ -15,6 +15,7 @@ from podidentity.api.identity import AzureAssignedIdentity
 from podidentity.mic.hosts import HostMap, unplaced
 from podidentity.mic.match import Matched, Matcher, Problem
 from podidentity.mic.record import Record, record
+from podidentity.mic.sharing import Sharing
 from podidentity.mic.wanted import AssignmentKey, Wanted
 from podidentity.rules.resource_id import HostId
 
@@ -118,6 +119,7 @@ class World:
     def __init__(self, *, force_namespaced: bool = False) -> None:
         self.matcher = Matcher(force_namespaced=force_namespaced)
         self.hosts = HostMap()
+        self.sharing = Sharing()
         self.shelves: dict[str, Shelf] = {}
         self._shelf_of_record: dict[str, str] = {}
         self._names: defaultdict[str, set[str]] = defaultdict(set)
@@ -159,7 +161,9 @@ class World:
         old = self._record(obj.key)
         if obj.metadata.uid in self._gone or (old is not None and _older(obj, old.object)):
             return Touched()
+        obj = self.sharing.record(obj)
         if old is not None and old.object == obj:
+            self.shelves[self._shelf_of_record[old.name]].records[old.name] = replace(old, object=obj)
             return Touched()
         before = self._remove(obj.key)
         rec = record(obj)
