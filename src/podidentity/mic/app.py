@@ -8,20 +8,13 @@ import random
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from podidentity.aio.clock import Clock
 from podidentity.aio.fence import Fence
-from podidentity.api.constants import EVENT_SOURCE, POD_LABEL
+from podidentity.api.constants import EVENT_SOURCE
 from podidentity.api.core import Node
 from podidentity.api.meta import ObjectReference
-from podidentity.api.resources import (
-    AZURE_ASSIGNED_IDENTITIES,
-    AZURE_IDENTITIES,
-    AZURE_IDENTITY_BINDINGS,
-    NODES,
-    PODS,
-)
 from podidentity.azure.arm import ComputeClient
 from podidentity.azure.config import AzureConfigSource
 from podidentity.azure.credentials import credential_for
@@ -34,7 +27,6 @@ from podidentity.kube.errors import KubeError
 from podidentity.kube.events import EventRecorder
 from podidentity.kube.greeting import Greeting
 from podidentity.kube.leadership import ElectionSettings, Leadership
-from podidentity.kube.reflector import Reflector
 from podidentity.kube.settings import load_settings
 from podidentity.kube.store import Store
 from podidentity.mic import drain
@@ -45,6 +37,7 @@ from podidentity.mic.credential import CurrentCredential, described
 from podidentity.mic.ports import Compute, Outlets
 from podidentity.mic.startup_taint import StartupTaints
 from podidentity.mic.upgrade import UpgradeRecord, upgrade_types
+from podidentity.mic.watches import watches
 from podidentity.mic.world import World
 from podidentity.mic.writer import RecordWriter
 from podidentity.rules.resource_id import fold
@@ -96,35 +89,9 @@ class App:
         self._held_up = ""
         self._log = get_logger()
         self._drained = asyncio.Event()
-        core, custom, matched = clients.core, clients.custom, controller.matched
-        share = controller.sharing
-        self._reflectors: tuple[Reflector[Any], ...] = (
-            Reflector(core, NODES, self._nodes, on_change=controller.node, clock=clock, rng=rng),
-            Reflector(
-                custom,
-                AZURE_ASSIGNED_IDENTITIES,
-                Store(),
-                slim=share.record,
-                on_change=controller.assigned,
-                clock=clock,
-                rng=rng,
-            ),
+        self._reflectors = watches(
+            clients.core, clients.custom, controller, self._nodes, drain=settings.drain, clock=clock, rng=rng
         )
-        if not settings.drain:
-            self._reflectors += (
-                Reflector(custom, AZURE_IDENTITIES, Store(), on_change=matched, clock=clock, rng=rng),
-                Reflector(custom, AZURE_IDENTITY_BINDINGS, Store(), on_change=matched, clock=clock, rng=rng),
-                Reflector(
-                    core,
-                    PODS,
-                    Store(),
-                    label_selector=POD_LABEL,
-                    slim=share.pod,
-                    on_change=matched,
-                    clock=clock,
-                    rng=rng,
-                ),
-            )
 
     def probe(self) -> Probe:
         """What the probes answer."""
