@@ -180,6 +180,24 @@ def test_a_node(server: Server, name: str) -> None:
         server.admin.delete(where)
 
 
+@pytest.mark.parametrize("spec", [{}, {"podInfoOnMount": True, "attachRequired": False}])
+def test_a_csi_driver(server: Server, name: str, spec: dict[str, Any]) -> None:
+    """What a CSIDriver does not say has the value that kubelets go by."""
+    collection = path("csidrivers.storage.k8s.io")
+    made = server.make(collection, {"metadata": {"name": name}, "spec": spec})["spec"]
+    server.admin.delete(f"{collection}/{name}")
+    assert made == {
+        "attachRequired": True,
+        "podInfoOnMount": False,
+        "storageCapacity": False,
+        "fsGroupPolicy": "ReadWriteOnceWithFSType",
+        "requiresRepublish": False,
+        "seLinuxMount": False,
+        "volumeLifecycleModes": ["Persistent"],
+        **spec,
+    }
+
+
 @pytest.mark.parametrize(
     ("plural", "obj", "complaint"),
     [

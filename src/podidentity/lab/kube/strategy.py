@@ -112,6 +112,23 @@ def _secret(obj: Obj, _old: Obj | None, _now: float) -> None:
         obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
 
 
+def _csi_driver(obj: Obj, _old: Obj | None, _now: float) -> None:
+    spec = obj.setdefault("spec", {})
+    for name, value in _CSI.items():
+        spec.setdefault(name, value)
+    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+
+
+_CSI: Final = {
+    "attachRequired": True,
+    "podInfoOnMount": False,
+    "storageCapacity": False,
+    "fsGroupPolicy": "ReadWriteOnceWithFSType",
+    "requiresRepublish": False,
+    "seLinuxMount": False,
+}
+
+
 def _role(obj: Obj, _old: Obj | None, _now: float) -> None:
     obj.setdefault("rules", None)
 
@@ -261,6 +278,7 @@ _PREPARE: Final[Mapping[str, Prepare]] = {
     f"clusterroles.{_RBAC}": _role,
     f"rolebindings.{_RBAC}": _binding,
     f"roles.{_RBAC}": _role,
+    "csidrivers.storage.k8s.io": _csi_driver,
     "customresourcedefinitions.apiextensions.k8s.io": _crd,
 }
 _VALIDATE: Final[Mapping[str, Validate]] = {
