@@ -13,7 +13,7 @@ from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, WIRESERVER_IP, Datapath
 
 SOON = 3.0
-"""Seconds; an idle machine needs 0.2 to 0.4."""
+"""Seconds in which a repair is waited for, on a machine that does other things too."""
 
 pytestmark = pytest.mark.datapath
 __all__ = ["world"]
