@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets check bench faults manifests goldens lock clean
+.PHONY: help demo test kube-assets sdk-js check bench faults manifests goldens lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: $(DEV_ENV)/ok ## all tests (a test whose system part is missing says so an
 
 kube-assets: ## builds the real kube-apiserver, etcd, kubectl and helm, once (needs Go); tests and `lab --api-server=real` use them
 	@sh tools/kube-assets/build '$(KUBE_ASSETS)' '$(KUBE_MINOR)'
+
+sdk-js: ## installs the JavaScript SDK that some tests ask with, once (needs node and npm)
+	@sh tools/sdk-js/build
 
 check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
 	@$(DEV_ENV)/bin/ruff check .

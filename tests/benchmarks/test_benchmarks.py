@@ -37,6 +37,7 @@ async def test_tables_on_loopback() -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(300)
 async def test_tables_in_a_lab() -> None:
     """Protects the tables that need a whole lab: tokens reach the pod's load generator, every part is found."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "tokens", "agent", "hostile", "rss")

@@ -107,7 +107,7 @@ def javascript_command() -> list[str]:
     """How @azure/identity is started; skips the test where it has not been built."""
     node = shutil.which("node")
     if node is None or not (javascript_modules() / "@azure/identity").exists():
-        pytest.skip("the JavaScript SDK is not there; run tools/sdk-js/build")
+        pytest.skip("the JavaScript SDK is not there; make sdk-js installs it")
     return [node, str(HERE / "javascript_client.cjs")]
 
 
