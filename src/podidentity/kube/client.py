@@ -21,7 +21,7 @@ from podidentity.api.meta import KubeObject
 from podidentity.kube import request as build
 from podidentity.kube.errors import ApiError, Gone, KubeError, KubeUnavailable, Unauthorized, WatchSilent
 from podidentity.kube.request import ObjectList, Parser, Request
-from podidentity.kube.transport import TlsFiles, connector
+from podidentity.kube.transport import POOL, TlsFiles, connector
 from podidentity.kube.watch import MAX_LINE, LineSplitter, decode_event
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class KubeClient:
 
     ``qps`` requests a second (0: no limit) with bursts of ``burst``; ``on_error`` hears of each request that failed
     for good, with its operation (``update leases``). Every method raises KubeError. With a ``fence`` no write is sent,
-    and none sent again, while it is closed: FenceClosedError.
+    and none sent again, while it is closed: FenceClosedError. Watches beyond ``connections`` (0: no limit) wait.
     """
 
     def __init__(
@@ -71,8 +71,10 @@ class KubeClient:
         rng: random.Random | None = None,
         on_error: OnError | None = None,
         fence: Fence | None = None,
+        connections: int = POOL,
     ) -> None:
         self.settings = settings
+        self._connections = connections
         self._user_agent = user_agent
         self._timeout = timeout
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -90,7 +92,7 @@ class KubeClient:
         if self._secure:
             self._tls.context()
         self._session = aiohttp.ClientSession(
-            connector=connector(self.settings),
+            connector=connector(self.settings, self._connections),
             headers={"User-Agent": self._user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from podidentity.kube.target import KubeSettings
 
 POOL: Final = 24
-"""Connections to the API server at most; each watch holds one. A TLS connection costs 300 to 400 KiB of memory."""
+"""Connections of a client at most, unless it says otherwise; each watch holds one. TLS takes 300 to 400 KiB of each."""
 
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept."""
@@ -122,11 +122,11 @@ class _UnixTlsConnector(aiohttp.UnixConnector):
         return protocol
 
 
-def connector(settings: KubeSettings) -> aiohttp.BaseConnector:
-    """Build the pool of connections; call it inside a running loop."""
+def connector(settings: KubeSettings, connections: int = POOL) -> aiohttp.BaseConnector:
+    """Build the pool of connections (0: as many as are asked for); call it inside a running loop."""
     if settings.unix_socket:
-        return _UnixTlsConnector(settings.unix_socket, limit=POOL, keepalive_timeout=KEEP_ALIVE)
-    return aiohttp.TCPConnector(limit=POOL, keepalive_timeout=KEEP_ALIVE, socket_factory=_probed_socket)
+        return _UnixTlsConnector(settings.unix_socket, limit=connections, keepalive_timeout=KEEP_ALIVE)
+    return aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE, socket_factory=_probed_socket)
 
 
 def _probed_socket(address: AddrInfoType) -> socket.socket:
