@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from podidentity.config.errors import ConfigError
+
+PATIENCE = 1.0
+LOOK = 0.02
 
 
 @contextlib.contextmanager
@@ -36,8 +40,25 @@ def exclusive(path: Path, directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def holder(path: Path) -> int | None:
-    """The process id of the lab's first process, None when no lab runs; ConfigError when that is not ours to know."""
+def holder(path: Path, patience: float = PATIENCE) -> int | None:
+    """The process id of the lab's first process, None when no lab runs.
+
+    It is asked for to send a signal, so a number is believed only of a process here that has the file open: one that is
+    just beginning has not written its own yet, one in another container has a number that means somebody else here.
+    ConfigError when there is none within ``patience`` seconds, or when the file may not be opened.
+    """
+    deadline = time.monotonic() + patience
+    while (found := _locked_by(path)) is not None:
+        if found.isdigit() and _has_open(int(found), path):
+            return int(found)
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{path}: held by a process that is not to be seen from here; end that lab where it runs")
+        time.sleep(LOOK)
+    return None
+
+
+def _locked_by(path: Path) -> str | None:
+    """What is written in a lock that is held, None when nobody holds it."""
     try:
         handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -45,10 +66,17 @@ def holder(path: Path) -> int | None:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a directory you own") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who look do not take each other for a lab
     except BlockingIOError:
-        text = os.pread(handle, 32, 0).decode(errors="replace").strip()
-        return int(text) if text.isdigit() else None
+        return os.pread(handle, 32, 0).decode(errors="replace").strip()
     finally:
         os.close(handle)
     return None
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    for link in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            if link.samefile(path):
+                return True
+    return False
