@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from podidentity.api.resources import PODS
-from podidentity.kube.client import KubeClient
+from podidentity.kube.client import IN_FLIGHT, KubeClient
 from podidentity.kube.errors import (
     Gone,
     KubeError,
@@ -143,6 +143,25 @@ async def test_watch_that_says_nothing(served: Served) -> None:
     async with opened(served.settings) as client:
         with pytest.raises(WatchSilent):
             await collect(client, idle=0.2)
+
+
+async def test_watches_take_nothing_from_requests(served: Served) -> None:
+    """Protects a client with many watches: however many are open, a request has a connection."""
+    many = 3 * IN_FLIGHT
+
+    async def follow(client: KubeClient, version: int) -> None:
+        async for _ in client.watch(PODS, resource_version=str(version), timeout=60):
+            pass
+
+    async with opened(served.settings) as client:
+        watches = [asyncio.ensure_future(follow(client, version)) for version in range(many)]
+        async with asyncio.timeout(20):
+            while len(served.api.requests) < many:  # noqa: ASYNC110 - what is waited for happens over a socket
+                await asyncio.sleep(0.01)
+            await client.list(PODS)
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
 
 
 async def test_watch_gone(served: Served) -> None:

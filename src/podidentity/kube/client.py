@@ -21,7 +21,7 @@ from podidentity.api.meta import KubeObject
 from podidentity.kube import request as build
 from podidentity.kube.errors import ApiError, Gone, KubeError, KubeUnavailable, Unauthorized, WatchSilent
 from podidentity.kube.request import ObjectList, Parser, Request
-from podidentity.kube.transport import POOL, TlsFiles, connector
+from podidentity.kube.transport import TlsFiles, connector
 from podidentity.kube.watch import MAX_LINE, LineSplitter, decode_event
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ T = TypeVar("T", bound=KubeObject)
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds one attempt may take, from connecting to the last byte; for a watch: to its first byte."""
+
+IN_FLIGHT: Final = 24
+"""Requests at the same time. A TLS connection costs 300 to 400 KiB of memory; watches have theirs and do not count."""
 
 ATTEMPTS: Final = 4
 """Attempts of a request that is safe to send again."""
@@ -56,7 +59,7 @@ class KubeClient:
 
     ``qps`` requests a second (0: no limit) with bursts of ``burst``; ``on_error`` hears of each request that failed
     for good, with its operation (``update leases``). Every method raises KubeError. With a ``fence`` no write is sent,
-    and none sent again, while it is closed: FenceClosedError. Watches beyond ``connections`` (0: no limit) wait.
+    and none sent again, while it is closed: FenceClosedError.
     """
 
     def __init__(
@@ -71,10 +74,8 @@ class KubeClient:
         rng: random.Random | None = None,
         on_error: OnError | None = None,
         fence: Fence | None = None,
-        connections: int = POOL,
     ) -> None:
         self.settings = settings
-        self._connections = connections
         self._user_agent = user_agent
         self._timeout = timeout
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
@@ -85,6 +86,7 @@ class KubeClient:
         self._secure = self._base.startswith("https:")
         self._tls = TlsFiles(settings)
         self._session: aiohttp.ClientSession | None = None
+        self._turns = asyncio.Semaphore(IN_FLIGHT)
         self._parsers: dict[str, object] = {}
 
     async def __aenter__(self) -> Self:
@@ -92,7 +94,7 @@ class KubeClient:
         if self._secure:
             self._tls.context()
         self._session = aiohttp.ClientSession(
-            connector=connector(self.settings, self._connections),
+            connector=connector(self.settings),
             headers={"User-Agent": self._user_agent},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
@@ -264,11 +266,12 @@ class KubeClient:
                 await asyncio.sleep(pause)
 
     async def _once(self, request: Request, *, refresh: bool) -> bytes:
-        with _translated(request):
-            async with asyncio.timeout(self._timeout):
-                response = await self._open(request, refresh=refresh)
-                async with response:
-                    return await response.read()
+        async with self._turns:
+            with _translated(request):
+                async with asyncio.timeout(self._timeout):
+                    response = await self._open(request, refresh=refresh)
+                    async with response:
+                        return await response.read()
 
     async def _open_stream(self, request: Request) -> aiohttp.ClientResponse:
         """Open a watch: no retry, the caller has its own pace, but one newer token after a 401."""

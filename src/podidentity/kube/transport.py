@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from podidentity.kube.target import KubeSettings
 
-POOL: Final = 24
-"""Connections of a client at most, unless it says otherwise; each watch holds one. TLS takes 300 to 400 KiB of each."""
-
 KEEP_ALIVE: Final = 30.0
 """Seconds an idle connection is kept."""
 
@@ -122,11 +119,11 @@ class _UnixTlsConnector(aiohttp.UnixConnector):
         return protocol
 
 
-def connector(settings: KubeSettings, connections: int = POOL) -> aiohttp.BaseConnector:
-    """Build the pool of connections (0: as many as are asked for); call it inside a running loop."""
+def connector(settings: KubeSettings) -> aiohttp.BaseConnector:
+    """Build the pool of connections; call it inside a running loop."""
     if settings.unix_socket:
-        return _UnixTlsConnector(settings.unix_socket, limit=connections, keepalive_timeout=KEEP_ALIVE)
-    return aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE, socket_factory=_probed_socket)
+        return _UnixTlsConnector(settings.unix_socket, limit=0, keepalive_timeout=KEEP_ALIVE)
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_probed_socket)
 
 
 def _probed_socket(address: AddrInfoType) -> socket.socket:

@@ -50,8 +50,7 @@ async def run(args: argparse.Namespace) -> None:
             part.write_text("ready\n")
             part.replace(args.ready_file)
 
-    # housekeeping watches every kind there is, those of CRDs too
-    async with KubeClient(settings, user_agent="podidentity-lab-controllers", connections=0) as client:
+    async with KubeClient(settings, user_agent="podidentity-lab-controllers") as client:
         rng = random.Random()  # noqa: S311 - spreads retries, guards nothing
         app = App(client, ca=args.ca.read_text(), housekeeping=not args.no_housekeeping, rng=rng)
         await app.run(ready)
