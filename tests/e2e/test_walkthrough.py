@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 
-from podidentity.lab.scenarios.walkthrough import Walkthrough
+from podidentity.lab.scenarios.walkthrough import POD, SECRET, Walkthrough
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -26,3 +29,21 @@ async def test_the_file_is_the_secret_without_a_newline(played: Walkthrough) -> 
     """W17: byte for byte, nothing added."""
     answer = await played.lab.cluster.run("nginx-secrets-store-inline", "cat", "/mnt/secrets-store/kvs-test01")
     assert (answer.text, answer.code) == (played.value, 0)
+
+
+async def test_validate_in_a_pod(played: Walkthrough) -> None:
+    """`podidentity validate` in the walkthrough's pod: documents, tokens each way, and the secret with each token."""
+    spec, identity = played.lab.spec, played.identity
+    assert identity is not None
+    flags = ["--client-id", identity.properties.client_id, "--resource-id", identity.id]
+    flags += ["--vault-url", f"https://{spec.vault}.vault.azure.net", "--secret", SECRET]
+    answer = await played.lab.cluster.run(POD, sys.executable, "-m", "podidentity", "validate", *flags, "--json")
+    found = json.loads(answer.text)
+    assert [one["what"] for one in found if not one["holds"]] == []
+    assert len(found) == 7
+    assert played.value not in answer.text
+    wrong = ["--client-id", "00000000-0000-0000-0000-000000000000", "--tries", "1"]
+    answer = await played.lab.cluster.run(POD, sys.executable, "-m", "podidentity", "validate", *wrong)
+    assert answer.code == 1
+    assert "FAILED" in answer.text
+    assert "with neither id" in answer.text
