@@ -218,8 +218,10 @@ async def test_a_terminal_in_a_pod(labs: Pair) -> None:
     """`exec -it` has a terminal of the caller's size, takes what is typed, and ends with the shell's exit code."""
     await play(labs, Step("apply -f -", TALKER), Step("wait pod/talker --for=condition=Ready --timeout=40s"))
     exec_in = ("exec", "-it", "talker", "-c", "main", "--")
+    # the size comes in a message of its own, which a quick command outruns
+    sized = ("sh", "-c", 'until [ "$(stty size)" != "0 0" ]; do sleep 0.05; done; stty size')
     for cluster in (labs.real, labs.embedded):
-        assert await asyncio.to_thread(at_a_terminal, cluster, *exec_in, "stty", "size") == (0, "33 101\n")
+        assert await asyncio.to_thread(at_a_terminal, cluster, *exec_in, *sized) == (0, "33 101\n")
         shell = (*exec_in, "env", "PS1=$ ", "sh")
         code, heard = await asyncio.to_thread(at_a_terminal, cluster, *shell, typed=b"echo $((6*7)); exit 5\n")
         assert (code, "42\n" in heard) == (5, True), (cluster.label, heard)
