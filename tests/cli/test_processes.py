@@ -97,12 +97,12 @@ def written_to(stdout: int | None, *argv: str, shell: str = 'exec "$@"') -> tupl
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize(("argv", "code"), [(["--help"], 141), (["mic", "--help"], 141), (["version"], 1)])
-def test_a_reader_that_went_away_is_no_trace(argv: Sequence[str], code: int) -> None:
-    """``podidentity ... | head`` ends quietly."""
+@pytest.mark.parametrize("argv", [["--help"], ["mic", "--help"], ["version"], ["validate", "--help"]])
+def test_a_reader_that_went_away_is_no_trace(argv: Sequence[str]) -> None:
+    """``podidentity ... | head`` ends quietly, with the code of a broken pipe."""
     reader, writer = os.pipe()
     os.close(reader)
-    assert written_to(writer, *argv) == (code, "")
+    assert written_to(writer, *argv) == (141, "")
     os.close(writer)
 
 
