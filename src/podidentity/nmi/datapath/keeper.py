@@ -36,11 +36,7 @@ class Changes(Protocol):
     """``tampering.Tampering``."""
 
     async def wait(self) -> None:
-        """Return after a change that may concern us."""
-        ...
-
-    def forget(self) -> None:
-        """Forget what was heard."""
+        """Return after a change that may concern us, our own included."""
         ...
 
 
@@ -134,8 +130,7 @@ class Keeper:
             self.repairs += 1
             self._log.warning("datapath was changed by somebody else and is repaired", tables=", ".join(repaired))
             self._changed.set()
-            if self._changes is not None:
-                self._changes.forget()
+            # Our own change is heard of too and costs one more look: what came amid the repair would else go unseen.
             await asyncio.sleep(_AFTER_REPAIR_SECONDS)
 
     async def _until_next_look(self) -> None:

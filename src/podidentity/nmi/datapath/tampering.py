@@ -40,11 +40,6 @@ class Tampering:
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
         self._socket.close()
 
-    def forget(self) -> None:
-        """Forget what was heard: it was our own doing."""
-        self._read()
-        self._news.clear()
-
     async def wait(self) -> None:
         """Return soon after a change: a burst of them, such as kube-proxy makes, is waited out for half a second."""
         await self._news.wait()
