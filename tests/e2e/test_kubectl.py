@@ -42,7 +42,14 @@ spec:
   containers:
   - name: main
     image: busybox
-    command: [sh, -c, "echo begun; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo went; exit 3"]
+    # kubectl sends --since-time in whole seconds: the two lines are of two
+    command:
+    - sh
+    - -c
+    - |
+      echo begun; s=$(date +%s)
+      while [ ! -e /tmp/go -o $(date +%s) -le $s ]; do sleep 0.1; done
+      echo went; exit 3
 """
 CRASH = """
 apiVersion: v1
