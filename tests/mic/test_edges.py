@@ -84,6 +84,25 @@ async def test_adopted_record_on_a_node_without_host(bench: Bench) -> None:
     assert bench.record("p-default-id1").metadata.uid == uid
 
 
+async def test_assigned_record_of_another_name_on_a_node_without_host(bench: Bench) -> None:
+    """Protects a pod that is served: its record is left alone while the node's machine is unknown, nobody is told."""
+    await bench.kill()
+    bench.put(Node(metadata=ObjectMeta(name="n1")))
+    identity = bench.identity("id1")
+    binding = bench.things["AzureIdentityBinding default/id1-binding"]
+    bench.pod("p", "n1", "id1")
+    meta = ObjectMeta(name="p-default-id1-12345678", namespace="default", finalizers=(FINALIZER,))
+    spec = AzureAssignedIdentitySpec(
+        azure_identity_ref=identity, azure_binding_ref=binding, pod="p", pod_namespace="default", node_name="n1"
+    )
+    obj = AzureAssignedIdentity(metadata=meta, spec=spec, status=AzureAssignedIdentityStatus(status="Assigned"))
+    bench.kube.seed(obj)
+    await bench.restart()
+    await asyncio.sleep(30)
+    assert bench.states() == {"p-default-id1-12345678": "Assigned"}
+    assert not bench.told.events
+
+
 async def test_terminating_record_with_another_finalizer(bench: Bench) -> None:
     """Protects against waiting for somebody else's finalizer: ours goes, a new record is written beside it."""
     bench.node("n1", "vmss")

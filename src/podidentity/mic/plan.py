@@ -247,7 +247,8 @@ class _Planner:
 
         A pod that came back got a record of another name while its predecessor's still stood for the identity.
         """
-        if rec.object.name == plain_name(item.key) or not item.plain_free or self.view.blind or self.view.gone:
+        unseen = bool(want.resource) and (self.view.host is None or self.view.blind or self.view.gone)
+        if unseen or rec.object.name == plain_name(item.key) or not item.plain_free:
             return False
         self._create(want)
         return True
