@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import socket
-from collections.abc import Callable
-from typing import Final
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, cast
 
 BACKLOG: Final = 4096
 """As many as the kernel lets wait by default."""
 _TAKEN_AT_A_TIME: Final = 32
 _AT_A_TIME: Final = 64
 _PAUSE_SECONDS: Final = 0.5
+_LAST_SECONDS: Final = 0.1
 
 
 class Acceptor:
@@ -45,16 +48,16 @@ class Acceptor:
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
     def close(self, last_words: bytes) -> None:
-        """Stop, telling ``last_words`` to those who wait in the kernel's queue."""
+        """Stop, telling ``last_words`` to those who wait in the kernel's queue; who was taken is handed over still."""
         if self._resume is not None:
             self._resume.cancel()
         self._loop.remove_reader(self._sock.fileno())
-        for task in self._tasks:
-            task.cancel()
+        waiting = []
         with contextlib.suppress(OSError):
             while True:
-                turn_away(self._sock.accept()[0], last_words)
+                waiting.append(self._sock.accept()[0])
         self._sock.close()
+        dismiss(waiting, last_words)
 
     def _accept(self) -> None:
         taken = 0
@@ -96,6 +99,24 @@ class Acceptor:
 
     def _again(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._accept)
+
+
+def dismiss(socks: Iterable[socket.socket], words: bytes) -> None:
+    """Tell ``words`` to each as soon as it has asked; who asks nothing within 0.1 s is told all the same.
+
+    A socket that is closed before the request is there answers it with a reset.
+    """
+    with selectors.DefaultSelector() as asked:
+        for sock in socks:
+            asked.register(sock, selectors.EVENT_READ)
+        end = time.monotonic() + _LAST_SECONDS
+        while asked.get_map() and (left := end - time.monotonic()) > 0:
+            for key, _ in asked.select(left):
+                asked.unregister(key.fileobj)
+                turn_away(cast("socket.socket", key.fileobj), words)
+        for key in list(asked.get_map().values()):
+            asked.unregister(key.fileobj)
+            turn_away(cast("socket.socket", key.fileobj), words)
 
 
 def turn_away(sock: socket.socket, words: bytes) -> None:

@@ -36,7 +36,7 @@ from podidentity.nmi.local import is_local
 from podidentity.nmi.once import datapath_of, once, target_of
 from podidentity.nmi.reviews import Reviews
 from podidentity.nmi.rights import say_rights
-from podidentity.nmi.slots import Slot, take
+from podidentity.nmi.slots import Slot, hand_over_half_open, take
 from podidentity.nmi.status import Status
 from podidentity.nmi.tokens.authority import Authorities
 from podidentity.nmi.watches import AnyReflector, all_synced, not_ready, reflectors
@@ -145,6 +145,7 @@ class _Running:
         if not self.settings.lock_dir:
             return None
         slot = take(self.settings.lock_dir, self.settings.nmi_port, clock.wall())
+        hand_over_half_open()
         stack.callback(slot.close)
         return slot
 
@@ -164,7 +165,7 @@ class _Running:
             choice.backend,
             interval=settings.ipt_update_interval if changes else POLL_SECONDS,
             log=self.log,
-            forget=partial(forget, settings.metadata_ip, settings.metadata_port),
+            forget=partial(forget, choice.path),
             changes=changes,
             uplink=bridged_uplink(),
             superseded=slot.superseded if slot is not None else lambda: False,

@@ -21,6 +21,7 @@ from podidentity.nmi.turns import Turns
 _FULL: Final = error(503, "too many connections", retry_after=1, close=True)
 _STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
 _FAULT: Final = error(500, "internal error", close=True)
+_LAST_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 1.0
 _FULL_WIRE: Final = _FULL.encode(keep_alive=False)
 _STOPPING_WIRE: Final = _STOPPING.encode(keep_alive=False)
@@ -98,6 +99,7 @@ class Server:
                 finally:
                     for server in servers:
                         server.close(_STOPPING_WIRE)
+                    await asyncio.sleep(_LAST_SECONDS)  # who has just connected has his request on the way
                     for connection in tuple(self._connections):
                         connection.stop(_STOPPING)
         finally:

@@ -5,6 +5,7 @@ Without a place nobody shares a listener: a third agent, or something that is no
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Final
 from podidentity.config.errors import ConfigError
 
 PLACES: Final = 2
+MIGRATE: Final = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +99,12 @@ def _told(path: Path) -> tuple[str, float]:
         return str(told["who"]), float(told["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return f"the holder of {path}", 0.0
+
+
+def hand_over_half_open() -> None:
+    """Ask the kernel (5.14 or later) to give connections that are being made to the other agent when one closes.
+
+    Where that may not be written, as in a container without privileges, such a connection is reset.
+    """
+    with contextlib.suppress(OSError):
+        MIGRATE.write_text("1")

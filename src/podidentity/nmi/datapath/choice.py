@@ -32,6 +32,7 @@ class Choice:
     name: str
     backend: Backend
     words: tuple[bytes, ...]
+    path: Datapath
 
 
 def choose(wanted: str, path: Datapath, *, which: Which = shutil.which) -> Choice:
@@ -39,10 +40,10 @@ def choose(wanted: str, path: Datapath, *, which: Which = shutil.which) -> Choic
     if wanted == AUTO:
         wanted = NFT if which(NFT) or not which("iptables") else "iptables"
     if wanted == NFT:
-        return Choice(NFT, Nft(path), (b"podidentity",))
+        return Choice(NFT, Nft(path), (b"podidentity",), path)
     legacy = _is_legacy(wanted, which)
     tables = Iptables(path, program=wanted, sees_bridges=iptables_sees_bridges())
-    return Choice("iptables-legacy" if legacy else wanted, tables, () if legacy else _IPTABLES_WORDS)
+    return Choice("iptables-legacy" if legacy else wanted, tables, () if legacy else _IPTABLES_WORDS, path)
 
 
 def _is_legacy(program: str, which: Which) -> bool:
