@@ -65,18 +65,23 @@ async def test_node_and_host_vanish_under_a_running_pod(bench: Bench) -> None:
     await bench.until(lambda: bench.assigned("p-default-id1"), 120)
 
 
-async def test_adopted_record_on_a_node_without_host(bench: Bench) -> None:
-    """Protects the original's record whose node has no providerID yet: kept as it is, assigned once it has one."""
+def _recorded_on_a_node_without_host(bench: Bench, name: str, state: str) -> str:
+    """A pod on a node that has no providerID, and a record of it; the record's uid."""
     bench.put(Node(metadata=ObjectMeta(name="n1")))
     identity = bench.identity("id1")
     binding = bench.things["AzureIdentityBinding default/id1-binding"]
     bench.pod("p", "n1", "id1")
-    meta = ObjectMeta(name="p-default-id1", namespace="default", finalizers=(FINALIZER,))
+    meta = ObjectMeta(name=name, namespace="default", finalizers=(FINALIZER,))
     spec = AzureAssignedIdentitySpec(
         azure_identity_ref=identity, azure_binding_ref=binding, pod="p", pod_namespace="default", node_name="n1"
     )
-    obj = AzureAssignedIdentity(metadata=meta, spec=spec, status=AzureAssignedIdentityStatus(status="Created"))
-    uid = bench.kube.seed(obj).metadata.uid
+    obj = AzureAssignedIdentity(metadata=meta, spec=spec, status=AzureAssignedIdentityStatus(status=state))
+    return bench.kube.seed(obj).metadata.uid
+
+
+async def test_adopted_record_on_a_node_without_host(bench: Bench) -> None:
+    """Protects the original's record whose node has no providerID yet: kept as it is, assigned once it has one."""
+    uid = _recorded_on_a_node_without_host(bench, "p-default-id1", "Created")
     await asyncio.sleep(5)
     assert bench.states() == {"p-default-id1": "Created"}
     bench.node("n1", "vmss")
@@ -87,16 +92,7 @@ async def test_adopted_record_on_a_node_without_host(bench: Bench) -> None:
 async def test_assigned_record_of_another_name_on_a_node_without_host(bench: Bench) -> None:
     """Protects a pod that is served: its record is left alone while the node's machine is unknown, nobody is told."""
     await bench.kill()
-    bench.put(Node(metadata=ObjectMeta(name="n1")))
-    identity = bench.identity("id1")
-    binding = bench.things["AzureIdentityBinding default/id1-binding"]
-    bench.pod("p", "n1", "id1")
-    meta = ObjectMeta(name="p-default-id1-12345678", namespace="default", finalizers=(FINALIZER,))
-    spec = AzureAssignedIdentitySpec(
-        azure_identity_ref=identity, azure_binding_ref=binding, pod="p", pod_namespace="default", node_name="n1"
-    )
-    obj = AzureAssignedIdentity(metadata=meta, spec=spec, status=AzureAssignedIdentityStatus(status="Assigned"))
-    bench.kube.seed(obj)
+    _recorded_on_a_node_without_host(bench, "p-default-id1-12345678", "Assigned")
     await bench.restart()
     await asyncio.sleep(30)
     assert bench.states() == {"p-default-id1-12345678": "Assigned"}
