@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cluster import PODS, new_lab, run_json, start_pod
 from memory import KINDS, ready_times
+from podidentity.kube.errors import KubeError
 from podidentity.lab.running import RunningLab
 from podidentity.lab.scenarios.walkthrough import IDENTITY, Walkthrough
 from processes import Usage, cpu, descendants, since_boot, usage
@@ -25,10 +26,14 @@ CUSTOM = "/apis/aadpodidentity.k8s.io/v1/namespaces/default"
 PEER = """
 import sys, time, urllib.request
 request = urllib.request.Request(sys.argv[1], headers={"Metadata": "true"})
+told = False
 while True:
     begun = time.monotonic()
     try:
         urllib.request.urlopen(request, timeout=30).read()
+        if not told:
+            told = True
+            print("has a token", flush=True)
     except OSError:
         pass
     time.sleep(max(0.0, 1 - (time.monotonic() - begun)))
@@ -135,7 +140,7 @@ async def _node(walkthrough: Walkthrough, agent: Usage, plan: Plan, table: Table
     pods = [_pod(f"peer-{n}", f"shared-{n % plan.identities}", PEER, url) for n in range(plan.pods)]
     for pod in pods:
         await lab.cluster.client.raw("POST", PODS, body=pod)
-    await lab.cluster.until("all pods are assigned", lambda: _assigned(lab, plan.pods + 1), within=120)
+    await lab.cluster.until("all pods have a token", lambda: _serving(lab, plan.pods), within=180)
     alone = await _load(lab, _plan(IMDS, 80, 1, plan.seconds))
     many = await _load(lab, _plan(IMDS, 80, 16, plan.seconds))
     title = f"{plan.pods} pods, {plan.identities} identities"
@@ -184,9 +189,12 @@ def _pod(name: str, identity: str, program: str, *args: str) -> Mapping[str, obj
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}}
 
 
-async def _assigned(lab: RunningLab, count: int) -> bool:
-    records = json.loads(await lab.cluster.client.raw("GET", f"{CUSTOM}/azureassignedidentities"))["items"]
-    return sum(record.get("status", {}).get("status") == "Assigned" for record in records) >= count
+async def _serving(lab: RunningLab, count: int) -> bool:
+    """Whether each peer has said that it got a token: none of them is starting any more."""
+    try:
+        return all([await lab.cluster.client.raw("GET", f"{PODS}/peer-{number}/log") for number in range(count)])
+    except KubeError:  # a container is not there yet
+        return False
 
 
 async def _imds_calls(lab: RunningLab) -> int:
