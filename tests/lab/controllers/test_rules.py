@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from podidentity.lab.controllers import daemonsets, replicas, rollout
+from podidentity.lab.controllers import daemonplan, replicas, rollout
 from podidentity.lab.controllers.placement import choose, matches_node, tolerates
 from podidentity.lab.controllers.things import Thing, expression_holds, selects, template_hash
 from podidentity.lab.controllers.when import available, seconds
@@ -138,10 +138,10 @@ def test_availability_takes_min_ready_seconds() -> None:
 
 def test_daemon_pods_are_pinned() -> None:
     """A DaemonSet's pod fits exactly its node, and keeps the template's own affinity."""
-    spec = daemonsets.pinned({"nodeSelector": {"name": "n1"}}, "n1")
+    spec = daemonplan.pinned({"nodeSelector": {"name": "n1"}}, "n1")
     assert matches_node(spec, node("n1"))
-    assert not matches_node(daemonsets.pinned({}, "n1"), node("n2"))
-    assert daemonsets.target(thing("p", dict(spec))) == "n1"
+    assert not matches_node(daemonplan.pinned({}, "n1"), node("n2"))
+    assert daemonplan.target(thing("p", dict(spec))) == "n1"
 
 
 def test_daemon_pod_stays_on_a_cordoned_node_but_not_on_a_drained_one() -> None:
@@ -150,16 +150,16 @@ def test_daemon_pod_stays_on_a_cordoned_node_but_not_on_a_drained_one() -> None:
     running = pod("p", "n1", labels={"controller-revision-hash": template_hash({"spec": {}})})
     for taint, deleted in (("NoSchedule", 0), ("NoExecute", 1)):
         nodes = [node("n1", taints=[{"key": "k", "effect": taint}])]
-        assert len(daemonsets.plan(daemon, nodes, [running], 200).delete) == deleted
+        assert len(daemonplan.plan(daemon, nodes, [running], 200).delete) == deleted
     elsewhere = thing("d", {"template": {"spec": {"nodeSelector": {"name": "n2"}}}})
-    assert len(daemonsets.plan(elsewhere, [node("n1")], [running], 200).delete) == 1
+    assert len(daemonplan.plan(elsewhere, [node("n1")], [running], 200).delete) == 1
 
 
 def test_failed_daemon_pod_is_replaced() -> None:
     """An ended pod is deleted and its node gets a new one."""
     daemon = thing("d", {"template": {"spec": {}}})
     failed = thing("p", {"nodeName": "n1"}, {"phase": "Failed"})
-    found = daemonsets.plan(daemon, [node("n1")], [failed], 0)
+    found = daemonplan.plan(daemon, [node("n1")], [failed], 0)
     assert (found.create, [one.name for one in found.delete]) == (("n1",), ["p"])
 
 
