@@ -164,6 +164,25 @@ async def test_m38_source_follows_the_file(tmp_path: Path) -> None:
     assert source.current().tenant_id == "t-3"
 
 
+async def test_only_an_unlinked_file_is_outdated(tmp_path: Path) -> None:
+    """A file that is gone, replaced or behind a link may come back by its path; one that is mounted alone may not."""
+    path, link = tmp_path / "azure.json", tmp_path / "link.json"
+    write(path)
+    link.symlink_to(path)
+    source = AzureConfigSource(str(link), {})
+    assert not source.outdated
+    write(path, tenantId="t-2")
+    assert source.refresh()
+    assert not source.outdated
+    with path.open() as held:
+        path.unlink()
+        assert not source.outdated
+        alone = AzureConfigSource(f"/proc/self/fd/{held.fileno()}", {})
+        assert alone.outdated
+        async with asyncio.timeout(5):
+            await alone.run(interval=0.01)
+
+
 def test_m37_failed_reload_keeps_the_old(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A broken or vanished file leaves the configuration as it was, is logged once, and is taken once it is right."""
     path = tmp_path / "azure.json"

@@ -52,7 +52,7 @@ STANDBY = """
 <klog> --kubeconfig not passed will use InClusterConfig
 <klog> kubeconfig () cloudconfig (/etc/kubernetes/azure.json)
 <klog> running MIC in namespaced mode: false
-<klog> client QPS set to: 5. Burst to: 5
+<klog> client QPS set to: adaptive
 <klog> starting to create the pod identity client. Version: <version>. Build date: <date>
 <klog> Kubernetes server version: <version>
 <klog> MIC using user assigned identity: <redacted> for authentication.

@@ -266,3 +266,27 @@ async def test_qps(served: Served) -> None:
         for _ in range(6):
             await client.server_version()
     assert 0.15 <= time.monotonic() - started < 2
+
+
+async def test_refusals_slow_all_requests_down(served: Served) -> None:
+    """After a 429 fewer requests are in flight at a time; none is lost, and each waits the Retry-After it was told."""
+    busy, most, refused = 0, [0, 0], False
+
+    async def hook(_: web.Request) -> web.StreamResponse | None:
+        nonlocal busy, refused
+        busy += 1
+        most[refused] = max(most[refused], busy)
+        await asyncio.sleep(0.05)
+        busy -= 1
+        if len(served.api.requests) < 40:
+            return None
+        refused, was = True, refused
+        return None if was else web.json_response({"code": 429}, status=429, headers={"Retry-After": "1"})
+
+    served.api.hooks.extend([hook] * 200)
+    async with opened(served.settings) as client:
+        await asyncio.gather(*(client.list(NODES) for _ in range(60)))
+        assert most[0] == 24
+        most[1] = 0
+        await asyncio.gather(*(client.list(NODES) for _ in range(30)))
+    assert most[1] < 24

@@ -232,9 +232,17 @@ class AzureConfigSource:
                 self._on_change(fresh)
         return changed
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the file was replaced behind a bind mount of the file itself: here it stays what it was, for ever."""
+        try:
+            return bool(self._path) and Path(self._path).stat().st_nlink == 0
+        except OSError:
+            return False
+
     async def run(self, interval: float = 5.0) -> None:
-        """Refresh every ``interval`` seconds until cancelled."""
-        while self._path:
+        """Refresh every ``interval`` seconds; returns only when that is of no use any more (``outdated``)."""
+        while not self.outdated:
             await asyncio.sleep(interval)
             self.refresh()
 

@@ -58,7 +58,9 @@ class MicSettings(CommonSettings):
     create_delete_batch: int = flag(
         "createDeleteBatch", INT, 20, "Kubernetes writes at the same time per VM or scale set", at_least(1)
     )
-    client_qps: float = flag("clientQps", FLOAT, 5.0, "Kubernetes calls a second", above_zero)
+    client_qps: float = flag(
+        "clientQps", FLOAT, 5.0, "at most so many Kubernetes calls a second; not given: adaptive", above_zero
+    )
     immutable_user_msis: frozenset[str] = flag(
         "immutable-user-msis",
         CLIENT_IDS,
@@ -95,11 +97,11 @@ class MicSettings(CommonSettings):
     azure_environ: Mapping[str, str] = azure_environ_field()
 
     @property
-    def record_qps(self) -> float:
-        """Calls a second to our own custom resources, 0 for no limit, which is so unless ``--clientQps`` is given.
+    def qps(self) -> float:
+        """Calls a second that cap each client of the Kubernetes API; 0 is none, which is so unless the flag is given.
 
-        Two writes a pod at the default of 5 would make 200 pods wait 80 s. ``create_delete_batch`` bounds the writes
-        in flight, and the API server defends itself (429 with Retry-After).
+        Two writes a pod at the original's 5 would make 200 pods wait 80 s. The API server sets the pace: its 429s are
+        heeded (``kube.pace``).
         """
         return self.client_qps if "client_qps" in self.given else 0.0
 

@@ -20,6 +20,7 @@ from podidentity.aio.wording import connection_error
 from podidentity.api.meta import KubeObject
 from podidentity.kube import request as build
 from podidentity.kube.errors import ApiError, Gone, KubeError, KubeUnavailable, Unauthorized, WatchSilent
+from podidentity.kube.pace import Pace
 from podidentity.kube.request import ObjectList, Parser, Request
 from podidentity.kube.transport import TlsFiles, connector
 from podidentity.kube.watch import MAX_LINE, LineSplitter, decode_event
@@ -57,7 +58,8 @@ OnError = Callable[[str, KubeError], None]
 class KubeClient:
     """A client of one API server; an async context manager.
 
-    ``qps`` requests a second (0: no limit) with bursts of ``burst``; ``on_error`` hears of each request that failed
+    The server sets the pace (``Pace``), and ``qps`` requests a second with bursts of ``burst`` cap it (0: no cap);
+    ``on_error`` hears of each request that failed
     for good, with its operation (``update leases``). Every method raises KubeError. With a ``fence`` no write is sent,
     and none sent again, while it is closed: FenceClosedError.
     """
@@ -79,14 +81,15 @@ class KubeClient:
         self._user_agent = user_agent
         self._timeout = timeout
         self._rng = rng or random.Random()  # noqa: S311 - spreads retries, guards nothing
-        self._bucket = TokenBucket(qps, max(burst, 1), clock or Clock()) if qps > 0 else None
+        clock = clock or Clock()
+        self._bucket = TokenBucket(qps, max(burst, 1), clock) if qps > 0 else None
         self._on_error = on_error
         self._request_class = fenced(fence) if fence is not None else aiohttp.ClientRequest
         self._base = settings.server.rstrip("/")
         self._secure = self._base.startswith("https:")
         self._tls = TlsFiles(settings)
         self._session: aiohttp.ClientSession | None = None
-        self._turns = asyncio.Semaphore(IN_FLIGHT)
+        self._pace = Pace(IN_FLIGHT, clock)
         self._parsers: dict[str, object] = {}
 
     async def __aenter__(self) -> Self:
@@ -266,12 +269,19 @@ class KubeClient:
                 await asyncio.sleep(pause)
 
     async def _once(self, request: Request, *, refresh: bool) -> bytes:
-        async with self._turns:
-            with _translated(request):
-                async with asyncio.timeout(self._timeout):
-                    response = await self._open(request, refresh=refresh)
-                    async with response:
-                        return await response.read()
+        async with self._pace.turn():
+            try:
+                with _translated(request):
+                    async with asyncio.timeout(self._timeout):
+                        response = await self._open(request, refresh=refresh)
+                        async with response:
+                            body = await response.read()
+            except ApiError as error:
+                if error.code == _TOO_MANY:
+                    self._pace.refused()
+                raise
+            self._pace.answered()
+            return body
 
     async def _open_stream(self, request: Request) -> aiohttp.ClientResponse:
         """Open a watch: no retry, the caller has its own pace, but one newer token after a 401."""

@@ -293,9 +293,21 @@ async def run(settings: MicSettings) -> None:
                 tasks.create_task(source.run(), name="azure.json"),
                 tasks.create_task(events.run(), name="events"),
             ]
-            await app.run()
+            work = tasks.create_task(app.run(), name="mic")
+            if not settings.drain:
+                beside[0].add_done_callback(lambda watch: _end_outdated(settings.cloudconfig, watch, work))
+            await asyncio.wait([work])
             for task in beside:
                 task.cancel()
+
+
+def _end_outdated(cloudconfig: str, watch: asyncio.Task[None], work: asyncio.Task[None]) -> None:
+    """End as on SIGTERM, the leader records released: started again, the container has the file of today mounted."""
+    if not watch.cancelled() and not work.done():
+        get_logger().warning(
+            f"{cloudconfig} was replaced, and what is mounted here stays the old file: ending, to be started anew"
+        )
+        work.cancel()
 
 
 async def _serve(stack: AsyncExitStack, settings: MicSettings, app: App, metrics: Metrics) -> None:
@@ -319,10 +331,13 @@ def _say_hello(settings: MicSettings, build: Build) -> None:
         warning("--cloudconfig not passed will use aadpodidentity-admin-secret")
     info(f"kubeconfig ({settings.kubeconfig}) cloudconfig ({settings.cloudconfig})")
     info(f"running MIC in namespaced mode: {str(settings.force_namespaced).lower()}")
-    info(f"client QPS set to: {settings.client_qps:g}. Burst to: {max(int(settings.client_qps), 1)}")
-    if not settings.record_qps:
-        info("assigned identities are written without a limit, unless --clientQps is given")
+    info(f"client QPS set to: {f'{settings.qps:g}. Burst to: {_burst(settings)}' if settings.qps else 'adaptive'}")
     info(f"starting to create the pod identity client. Version: {build.version}. Build date: {build.date}")
+
+
+def _burst(settings: MicSettings) -> int:
+    """Calls at once within ``--clientQps``, as the original has it."""
+    return max(int(settings.qps), 1)
 
 
 async def _clients(
@@ -336,11 +351,11 @@ async def _clients(
 ) -> Clients:
     kube = load_settings(settings.kubeconfig, environ)
     agent = build.user_agent("MIC", settings.custom_user_agent)
-    qps, records, burst = settings.client_qps, settings.record_qps, max(int(settings.client_qps), 1)
+    qps, burst = settings.qps, _burst(settings)
     return Clients(
         core=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
         custom=await stack.enter_async_context(
-            KubeClient(kube, user_agent=agent, qps=records, burst=burst, clock=clock, fence=fence)
+            KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock, fence=fence)
         ),
         election=await stack.enter_async_context(KubeClient(kube, user_agent=agent, clock=clock)),
     )

@@ -211,3 +211,26 @@ async def running_mic(site: Site, holder: str = "one") -> AsyncIterator[tuple[Ap
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             assert not ended, ended
+
+
+def kubeconfig(site: Site) -> dict[str, Any]:
+    """An administrator's."""
+    settings = {"server": site.api.url, "insecure-skip-tls-verify": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": settings}],
+        "users": [{"name": "u", "user": {"token": site.api.admin_token}}],
+    }
+
+
+async def read_until(stream: asyncio.StreamReader, lines: list[str], text: str) -> None:
+    """Read lines of a log into ``lines`` until one has the text."""
+    while True:
+        line = (await stream.readline()).decode()
+        assert line, "".join(lines)
+        lines.append(line)
+        if text in line:
+            return

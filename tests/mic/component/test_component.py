@@ -7,10 +7,9 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-from tests.mic.component.conftest import POOL, ROOT, SUB, Site, prepare, put_pod, running_mic
+from tests.mic.component.conftest import POOL, ROOT, SUB, Site, kubeconfig, prepare, put_pod, read_until, running_mic
 from tests.ports import free_port
 
 from podidentity.api.resources import CONFIG_MAPS, EVENTS, LEASES
@@ -85,7 +84,7 @@ START_LINES = (
     "starting mic process. Version:",
     "kubeconfig (",
     "running MIC in namespaced mode: false",
-    "client QPS set to: 5. Burst to: 5",
+    "client QPS set to: adaptive",
     "starting to create the pod identity client. Version:",
     "Kubernetes server version: v1.",
     "MIC using user assigned identity: ae95##### REDACTED #####5f1d for authentication.",
@@ -108,7 +107,7 @@ START_LINES = (
 
 async def test_process(bare: Site, tmp_path: Path) -> None:
     """Protects what operators grep: the start-up lines in order, the wait for the CRDs, a clean end on SIGTERM."""
-    (tmp_path / "config").write_text(json.dumps(_kubeconfig(bare)))
+    (tmp_path / "config").write_text(json.dumps(kubeconfig(bare)))
     identity = "ae950000-0000-0000-0000-000000005f1d"
     environ = {
         "MIC_POD_NAMESPACE": "default",
@@ -129,11 +128,11 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
     lines: list[str] = []
     try:
         async with asyncio.timeout(40):
-            await _read_until(process.stderr, lines, "is not installed")
+            await read_until(process.stderr, lines, "is not installed")
             assert await _fetch(f"http://127.0.0.1:{probe}/healthz") == (200, "Not Active")
             assert (await _fetch(f"http://127.0.0.1:{probe}/readyz"))[0] == 503
             await prepare(bare)
-            await _read_until(process.stderr, lines, "sync thread started.")
+            await read_until(process.stderr, lines, "sync thread started.")
             assert await _fetch(f"http://127.0.0.1:{probe}/healthz") == (200, "Active")
             assert await _fetch(f"http://127.0.0.1:{probe}/readyz") == (200, "ok")
             assert "aadpodidentity_mic_new_leader" in (await _fetch(f"http://127.0.0.1:{metrics}/metrics"))[1]
@@ -150,27 +149,6 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
     assert not lease.spec.holder_identity
 
 
-def _kubeconfig(site: Site) -> dict[str, Any]:
-    settings = {"server": site.api.url, "insecure-skip-tls-verify": True}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": settings}],
-        "users": [{"name": "u", "user": {"token": site.api.admin_token}}],
-    }
-
-
 async def _fetch(url: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as session, session.get(url) as reply:
         return reply.status, await reply.text()
-
-
-async def _read_until(stream: asyncio.StreamReader, lines: list[str], text: str) -> None:
-    while True:
-        line = (await stream.readline()).decode()
-        assert line, "".join(lines)
-        lines.append(line)
-        if text in line:
-            return
