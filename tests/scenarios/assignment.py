@@ -1,0 +1,92 @@
+"""Scenarios about which identities are on a host, and when they come and go."""
+
+from __future__ import annotations
+
+from tests.scenarios.steps import (
+    Assigned,
+    Change,
+    Delete,
+    Detach,
+    Identity,
+    OnHost,
+    Pod,
+    Relabel,
+    Repoint,
+    Scenario,
+    Together,
+    Token,
+    While,
+)
+
+ONE = (Identity("app"), Pod("app", label="app"), Assigned("app", ("app",)), Token("app", "app"))
+STORAGE = "https://storage.azure.com/"
+GONE = (Assigned("app"), OnHost())
+
+SCENARIOS = (
+    Scenario(
+        "pod-deleted",
+        "The pod is deleted: its record goes, its identity leaves the host.",
+        (*ONE, OnHost(("app",)), Delete("pod", "app"), *GONE),
+    ),
+    Scenario(
+        "identity-deleted",
+        "The AzureIdentity is deleted while the pod runs: the next token is refused, the host is cleaned.",
+        (*ONE, Delete("identity", "app"), Token("app", 404), *GONE),
+    ),
+    Scenario(
+        "binding-deleted",
+        "The binding is deleted while the pod runs: the next token is refused, the host is cleaned.",
+        (*ONE, Delete("binding", "app"), Token("app", 404), *GONE),
+    ),
+    Scenario(
+        "identity-updated",
+        "The AzureIdentity names another identity: the assignment follows; an edit that does not count leaves no gap.",
+        (
+            *ONE,
+            Identity("second", selector="-"),
+            While(
+                Token("app", "app"),
+                (
+                    Change("identity", "app", {"metadata": {"annotations": {"note": "edited"}}}),
+                    Assigned("app", ("app",)),
+                ),
+            ),
+            Repoint("app", at="second"),
+            OnHost(("second",)),
+            Assigned("app", ("app",)),
+            Token("app", "second"),
+        ),
+    ),
+    Scenario(
+        "label-changed",
+        "The pod's label moves to another selector: the new identity comes, the old one goes.",
+        (
+            *ONE,
+            Identity("second"),
+            Relabel("app", "second"),
+            Assigned("app", ("second",)),
+            OnHost(("second",)),
+            Token("app", "second"),
+            Token("app", 404, "client_id", "app"),
+        ),
+    ),
+    Scenario(
+        "shared-identity",
+        "Two pods of one identity on one node, one is deleted: the other keeps its tokens, the host its identity.",
+        (
+            Identity("app"),
+            Together((Pod("first", label="app", node="0"), Pod("second", label="app", node="0"))),
+            Assigned("first", ("app",)),
+            Assigned("second", ("app",)),
+            While(
+                OnHost(("app",)),
+                (While(Token("second", "app"), (Delete("pod", "first"), Assigned("first"))), Token("second", "app")),
+            ),
+        ),
+    ),
+    Scenario(
+        "removed-by-hand",
+        "Somebody takes the identity off the host while it is in use: it is put back within the reconcile interval.",
+        (*ONE, OnHost(("app",)), Detach("app"), OnHost(("app",)), Token("app", "app", resource=STORAGE)),
+    ),
+)

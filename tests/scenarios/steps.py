@@ -1,0 +1,390 @@
+"""What a scenario is made of: steps that do something, conditions that must come to hold. All are data."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.e2e.stage import VAULT, is_ready
+from tests.scenarios.scene import PATIENCE, Scene, claims
+
+from podidentity.lab.cluster import Cluster
+
+API = "aadpodidentity.k8s.io/v1"
+Object = Mapping[str, Any]
+
+
+class Step:
+    """Something that is done."""
+
+    @abstractmethod
+    async def play(self, scene: Scene) -> None:
+        """Do it."""
+
+
+class Condition(Step):
+    """Something that must come to hold: it is waited for, and the time that took is kept."""
+
+    @abstractmethod
+    async def lacks(self, scene: Scene) -> str:
+        """What is not yet as it must be; empty when nothing is."""
+
+    async def play(self, scene: Scene) -> None:
+        """Wait for it."""
+        await scene.until(repr(self), lambda: self.lacks(scene), within=getattr(self, "within", PATIENCE))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the acceptance table: its id, what must hold in words, and how that is seen.
+
+    ``alone``: it disturbs others and is played when they are over. ``servers``: on which API servers it can be.
+    """
+
+    id: str
+    holds: str
+    steps: tuple[Step, ...]
+    alone: bool = False
+    servers: tuple[str, ...] = ("embedded", "real")
+
+
+@dataclass(frozen=True)
+class Together(Step):
+    """Steps at the same time."""
+
+    steps: tuple[Step, ...]
+
+    async def play(self, scene: Scene) -> None:
+        """Play them all."""
+        async with asyncio.TaskGroup() as group:
+            for step in self.steps:
+                group.create_task(step.play(scene))
+
+
+@dataclass(frozen=True)
+class While(Step):
+    """A condition that holds all the time that other steps take."""
+
+    condition: Condition
+    steps: tuple[Step, ...]
+
+    async def play(self, scene: Scene) -> None:
+        """Play the steps; fails as soon as the condition is seen not to hold."""
+        done = asyncio.Event()
+
+        async def watch() -> None:
+            while True:
+                last = done.is_set()
+                lacking = await self.condition.lacks(scene)
+                assert not lacking, f"{self.condition} did not hold all the time: {lacking}"
+                if last:
+                    return
+                await asyncio.sleep(0.02)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watch())
+            for step in self.steps:
+                await step.play(scene)
+            done.set()
+
+
+@dataclass(frozen=True)
+class Identity(Step):
+    """A user-assigned identity, its AzureIdentity and its binding.
+
+    ``selector`` is the identity's name by default, "-" for no binding. ``exists``: whether Azure has it.
+    """
+
+    ref: str
+    selector: str = ""
+    exists: bool = True
+    namespaced: bool = False
+
+    async def play(self, scene: Scene) -> None:
+        """Make all three."""
+        spec = scene.site.stage.lab.spec
+        name = scene.azure_name(self.ref)
+        if self.exists:
+            made = await scene.site.stage.lab.azure.create_identity(name, spec.resource_group)
+            scene.identities[self.ref] = made
+            resource_id, client_id = made.id, made.properties.client_id
+        else:
+            group = f"{spec.subscription_scope}/resourceGroups/{spec.resource_group}"
+            resource_id = f"{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+            client_id = "11111111-1111-4111-8111-111111111111"
+        behaviour = {"annotations": {"aadpodidentity.k8s.io/Behavior": "namespaced"}} if self.namespaced else {}
+        await Declared(self.ref, {"type": 0, "resourceID": resource_id, "clientID": client_id}, behaviour).play(scene)
+        if self.selector != "-":
+            await Binding(self.ref, self.ref, self.selector).play(scene)
+
+
+@dataclass(frozen=True)
+class Declared(Step):
+    """An AzureIdentity alone, whatever it says."""
+
+    ref: str
+    spec: Object
+    metadata: Object | None = None
+
+    async def play(self, scene: Scene) -> None:
+        """Create it."""
+        document = {"apiVersion": API, "kind": "AzureIdentity", "metadata": self.metadata or {}, "spec": self.spec}
+        await scene.make("identity", self.ref, document)
+
+
+@dataclass(frozen=True)
+class Binding(Step):
+    """A binding of an identity."""
+
+    ref: str
+    identity: str
+    selector: str = ""
+
+    async def play(self, scene: Scene) -> None:
+        """Create it."""
+        name = self.identity.rpartition("/")[2]
+        spec = {"azureIdentity": name, "selector": scene.selector(self.selector or name)}
+        document = {"apiVersion": API, "kind": "AzureIdentityBinding", "spec": spec}
+        await scene.make("binding", self.ref, document)
+
+
+@dataclass(frozen=True)
+class Pod(Step):
+    """A pod that stays. ``node``: see ``Scene.node_name``; only on the lab's own nodes does it run."""
+
+    ref: str
+    label: str = ""
+    node: str = ""
+    ready: bool = True
+    labels: Object | None = None
+    init: str = ""
+    """A Python program that runs to its end before the pod's own."""
+
+    async def play(self, scene: Scene) -> None:
+        """Create it, and wait until it runs if it can."""
+        container: Object = {"name": "c", "image": "busybox", "command": ["sleep", "100000"]}
+        spec: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 0}
+        spec["automountServiceAccountToken"] = False
+        if self.init:
+            spec["initContainers"] = [{"name": "i", "image": "podidentity/azure-sdk", "args": ["-c", self.init]}]
+        if self.node:
+            spec["nodeName"] = scene.node_name(self.node)
+        else:
+            spec["affinity"] = scene.site.usual_nodes
+        labels = {**(self.labels or {}), **({"aadpodidbinding": scene.selector(self.label)} if self.label else {})}
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": labels}, "spec": spec}
+        await scene.make("pod", self.ref, document)
+        if self.ready and "/" not in self.node:
+            await Ready(self.ref).play(scene)
+
+
+@dataclass(frozen=True)
+class Ready(Condition):
+    """A pod runs."""
+
+    ref: str
+
+    async def lacks(self, scene: Scene) -> str:
+        """Its status."""
+        pod = await scene.get("pod", self.ref)
+        return "" if is_ready(pod) else f"status {pod.get('status')}"
+
+
+@dataclass(frozen=True)
+class Delete(Step):
+    """Something is deleted; a node by its word, a pod that does not run at once."""
+
+    kind: str
+    ref: str
+
+    async def play(self, scene: Scene) -> None:
+        """Delete it."""
+        if self.kind == "node":
+            name = scene.node_name(self.ref)
+            scene.nodes.discard(name)
+            await scene.call("DELETE", f"/api/v1/nodes/{name}")
+        else:
+            await scene.delete(self.kind, self.ref, grace=0 if self.kind == "pod" else None)
+
+
+@dataclass(frozen=True)
+class Change(Step):
+    """Something is merged into an object."""
+
+    kind: str
+    ref: str
+    patch: Object
+
+    async def play(self, scene: Scene) -> None:
+        """Change it."""
+        await scene.change(self.kind, self.ref, self.patch)
+
+
+@dataclass(frozen=True)
+class Relabel(Step):
+    """A pod's label names another selector."""
+
+    ref: str
+    label: str
+
+    async def play(self, scene: Scene) -> None:
+        """Change it."""
+        await scene.change("pod", self.ref, {"metadata": {"labels": {"aadpodidbinding": scene.selector(self.label)}}})
+
+
+@dataclass(frozen=True)
+class Repoint(Step):
+    """An AzureIdentity names another identity of Azure."""
+
+    ref: str
+    at: str
+
+    async def play(self, scene: Scene) -> None:
+        """Change it."""
+        made = scene.identities[self.at]
+        await scene.change(
+            "identity", self.ref, {"spec": {"resourceID": made.id, "clientID": made.properties.client_id}}
+        )
+
+
+@dataclass(frozen=True)
+class Assigned(Condition):
+    """A pod's records are exactly those of these AzureIdentity objects, and all are ``Assigned``."""
+
+    pod: str
+    identities: tuple[str, ...] = ()
+
+    async def lacks(self, scene: Scene) -> str:
+        """The records there are."""
+        _, namespace, name = await scene.where("pod", self.pod)
+        found = {
+            one["spec"]["azureIdentityRef"]["metadata"]["name"]: str(one.get("status", {}).get("status"))
+            for one in await scene.records()
+            if (one["spec"]["podNamespace"], one["spec"]["pod"]) == (namespace, name)
+        }
+        return "" if found == dict.fromkeys(self.identities, "Assigned") else f"records {found}"
+
+
+@dataclass(frozen=True)
+class OnHost(Condition):
+    """Of the scenario's own identities exactly these are on a host."""
+
+    identities: tuple[str, ...] = ()
+    host: str = ""
+
+    async def lacks(self, scene: Scene) -> str:
+        """What is there."""
+        found = (await scene.on_hosts()).get(scene.host_id(self.host).casefold(), set()) - {"kept", "kubelet"}
+        return "" if found == set(self.identities) - {"kept", "kubelet"} else f"on the host: {sorted(found)}"
+
+
+@dataclass(frozen=True)
+class Token(Condition):
+    """A pod asks for a token: it gets one of the identity ``gets``, or is refused with that status.
+
+    ``by`` is how it names the identity ``of``: client_id, object_id or msi_res_id.
+    """
+
+    pod: str
+    gets: str | int
+    by: str = ""
+    of: str = ""
+    resource: str = VAULT
+    words: str = ""
+
+    async def lacks(self, scene: Scene) -> str:
+        """What it was answered."""
+        named = {}
+        if self.by:
+            made = scene.identities[self.of]
+            ids = {"client_id": made.properties.client_id, "object_id": made.properties.principal_id}
+            named[self.by] = ids.get(self.by, made.id)
+        reply = await scene.token(self.pod, self.resource, **named)
+        if isinstance(self.gets, int):
+            right = reply.status == self.gets and self.words in reply.body
+            return "" if right else f"{reply.status} {reply.body[:300] if not reply.token else 'a token'}"
+        if not reply.token:
+            return f"{reply.status} {reply.body[:300]}"
+        wanted = scene.identities[self.gets].properties.client_id
+        found = str(claims(reply.token)["appid"])
+        assert found == wanted, f"{self}: a token of {found}, not of {wanted}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Answers(Condition):
+    """A pod GETs a path of the metadata service."""
+
+    pod: str
+    path: str
+    status: int
+    words: str = ""
+    header: bool = True
+
+    async def lacks(self, scene: Scene) -> str:
+        """What it was answered."""
+        headers = {"Metadata": "true"} if self.header else {}
+        reply = await scene.http(self.pod, f"http://169.254.169.254{self.path}", **headers)
+        right = reply.status == self.status and self.words in reply.body
+        return "" if right else f"{reply.status} {reply.body[:300]}"
+
+
+@dataclass(frozen=True)
+class Told(Condition):
+    """An Event about an object has a reason and words."""
+
+    kind: str
+    ref: str
+    reason: str
+    words: tuple[str, ...] = ()
+
+    async def lacks(self, scene: Scene) -> str:
+        """What was told."""
+        _, namespace, name = await scene.where({"AzureIdentityBinding": "binding"}.get(self.kind, "pod"), self.ref)
+        params = {"fieldSelector": f"involvedObject.kind={self.kind},involvedObject.name={name}"}
+        events = (await scene.call("GET", f"/api/v1/namespaces/{namespace}/events", params=params))["items"]
+        right = any(one["reason"] == self.reason and all(w in one["message"] for w in self.words) for one in events)
+        return "" if right else f"{[(one['reason'], one['message'][:200]) for one in events]}"
+
+
+@dataclass(frozen=True)
+class Detach(Step):
+    """Somebody takes an identity off a host by hand."""
+
+    identity: str
+    host: str = ""
+
+    async def play(self, scene: Scene) -> None:
+        """Do it at once."""
+        body = {"host": scene.host_id(self.host), "identity": scene.identities[self.identity].id}
+        await scene.azure("POST", "/identities/detach", body)
+
+
+@dataclass(frozen=True)
+class Kubectl(Step):
+    """A command as a person types it; skipped nowhere: the real API server comes with kubectl."""
+
+    words: tuple[str, ...]
+    says: str
+    code: int = 0
+    stdin: str = ""
+
+    async def play(self, scene: Scene) -> None:
+        """Run it."""
+        lab = scene.site.stage.lab
+        process = await asyncio.create_subprocess_exec(
+            str(Cluster.find_kubectl()),
+            f"--kubeconfig={lab.layout.kubeconfig}",
+            f"--cache-dir={lab.layout.run / 'kubecache'}",
+            *self.words,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate(self.stdin.encode())
+        text = output.decode()
+        assert ((process.returncode or 0) != 0) == (self.code != 0), text
+        assert self.says in text, text
