@@ -16,6 +16,8 @@ from podidentity.lab.scenarios.walkthrough import Walkthrough
 from podidentity.lab.story import Story
 
 PODS = "/api/v1/namespaces/default/pods"
+LIMITS = "--pod-connection"
+NMI = "/apis/apps/v1/namespaces/default/daemonsets/nmi"
 
 
 @asynccontextmanager
@@ -47,6 +49,23 @@ async def start_pod(
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     await lab.cluster.apply(write_yaml(lab.layout.root / "manifests" / f"{name}.yaml", manifest))
     await lab.cluster.until(f"pod {name} is ready", lambda: is_ready(lab, name))
+
+
+async def restart_nmi(lab: RunningLab, *flags: str) -> None:
+    """Run nmi with the shipped flags and these, which begin with ``LIMITS``; wait until every node has it."""
+    client = lab.cluster.client
+    daemon = json.loads(await client.raw("GET", NMI))
+    container = daemon["spec"]["template"]["spec"]["containers"][0]
+    container["args"] = [*(arg for arg in container["args"] if not arg.startswith(LIMITS)), *flags]
+    await client.raw("PUT", NMI, body=daemon)
+
+    async def replaced() -> bool:
+        found = json.loads(await client.raw("GET", NMI))
+        status, wanted = found["status"], found["status"]["desiredNumberScheduled"]
+        seen = status.get("observedGeneration") == found["metadata"]["generation"]
+        return seen and status.get("updatedNumberScheduled") == status.get("numberReady") == wanted
+
+    await lab.cluster.until("nmi runs with other flags", replaced, within=120)
 
 
 async def run_json(lab: RunningLab, pod: str, *command: str) -> dict[str, float]:

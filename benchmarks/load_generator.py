@@ -1,7 +1,8 @@
 """A small HTTP/1.1 load generator for one thread: standard library only, so that any pod with a Python can run it.
 
-Reads one JSON object from its last argument: host, port, path, headers, connections, seconds, fresh. Keeps one request
-in flight on each connection; with ``fresh`` each request has a connection of its own, as many at a time. Prints one
+Reads one JSON object from its last argument: host, port, path, headers, connections, seconds, fresh, pause. Keeps one
+request in flight on each connection; with ``fresh`` each request has a connection of its own, as many at a time, each
+opened ``pause`` seconds after the answer before it. Prints one
 JSON object: requests, seconds, warm (requests before the clock ran), p50 and p99 (milliseconds), cpu (its own seconds),
 bytes (of one answer) and refused (answers whose status is not 200).
 """
@@ -42,6 +43,7 @@ class Load:
         host = plan["host"]
         self.address = (host, plan["port"])
         self.fresh = plan.get("fresh", False)
+        self.pause = plan.get("pause", 0)
         headers = {"Host": host, **plan["headers"], **({"Connection": "close"} if self.fresh else {})}
         lines = [f"GET {plan['path']} HTTP/1.1", *(f"{k}: {v}" for k, v in headers.items())]
         self.request = "\r\n".join([*lines, "", ""]).encode()
@@ -68,6 +70,8 @@ class Load:
         if self.fresh:
             self.epoll.unregister(fd)
             self.sockets.pop(fd).close()
+            if self.pause:
+                time.sleep(self.pause)
             self.connect()
         else:
             self.send(fd)

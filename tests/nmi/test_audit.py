@@ -9,6 +9,8 @@ import pytest
 from tests.nmi.conftest import VAULT, Make, Start, until
 
 from podidentity.azure.errors import TokenError
+from podidentity.nmi.connection import Limits
+from podidentity.nmi.datapath.refusals import Refusals
 from podidentity.nmi.verdict import RULES
 from podidentity.telemetry.metrics import Metrics
 
@@ -98,6 +100,57 @@ async def test_refusals_say_why(  # noqa: PLR0917 - a table
     assert (event["rule"], event["status"], event["source"]) == (rule, status, source)
     assert event["verdict"] == RULES[rule][0]
     assert bench.app.journal.refusals == ({} if status == 200 else {rule: 1})
+
+
+@pytest.mark.parametrize(
+    ("raw", "rule", "status"),
+    [
+        (b"GET / SPDY/9\r\n\r\n", "malformed", 400),
+        (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100 + b"\r\n", "too-large", 431),
+        (b"GET /nothing HTTP/1.1\r\n\r\n" * 20, "pipelined", 429),
+        (b"GET / HTTP/1.1\r\nX: ", "too-slow", 408),
+        (b"", "connections", 503),
+    ],
+)
+async def test_refused_before_it_is_a_request(
+    start: Start, make: type[Make], raw: bytes, rule: str, status: int
+) -> None:
+    """What the parser and the limits of a connection refuse is counted by cause and audited as its pod's."""
+    sink = Sink()
+    bench = await start(sink=sink, limits=Limits(header_time=0.2, connections_per_source=0 if not raw else 4))
+    bench.put_pod(make.pod())
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(raw)
+    assert f" {status} ".encode() in await reader.read()
+    writer.close()
+    await bench.close_audit()
+    (event,) = [event for event in sink.events if event["rule"] == rule]
+    assert (event["pod"], event["status"], event["count"]) == ("team/web", status, 1)
+    assert bench.app.journal.refusals[rule] == 1
+
+
+async def test_connections_that_the_filter_refused_are_told_by_source(start: Start, make: type[Make]) -> None:
+    """Nobody sees them but the filter, which counts: the difference of two looks is audited, folded, and counted."""
+    sink, counts = Sink(), {"127.1.0.1": 5, "10.0.0.9": 1}
+    bench = await start(sink=sink)
+    bench.put_pod(make.pod())
+
+    class Packets:
+        async def refusals(self) -> dict[str, int]:
+            return dict(counts)
+
+    refusals = Refusals(Packets(), bench.app.journal.limited)
+    await refusals.look()
+    counts["127.1.0.1"] = 12
+    await refusals.look()
+    counts.clear()
+    counts["127.1.0.1"] = 2
+    await refusals.look()
+    await bench.close_audit()
+    found = [(event["pod"], event["source"], event["status"], event["count"]) for event in sink.events]
+    assert {one[:3] for one in found} == {("team/web", "127.1.0.1", 0), ("", "10.0.0.9", 0)}
+    assert sum(int(str(one[3])) for one in found) == bench.app.journal.refusals["connections"] == 15
+    assert bench.log.getvalue().count("connections are refused: more than --pod-connections") == 2
 
 
 async def test_trouble_at_azure_and_exceptions_are_told_apart(start: Start, make: type[Make]) -> None:

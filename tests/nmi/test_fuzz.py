@@ -72,6 +72,10 @@ class Gate:
     def closed(self, _connection: Connection) -> None:
         """Forget."""
 
+    def refused(self, _connection: Connection, answer: Answer) -> None:
+        """Whatever is refused is refused with an error."""
+        assert answer.status >= 400
+
     def turn(self, _connection: Connection) -> bool:
         """Nobody else is there."""
         return True

@@ -149,6 +149,16 @@ class NmiSettings(CommonSettings):
         one_of("on", "off"),
     )
     block_wireserver: bool = switch("block-wireserver", "keep pods off 168.63.129.16 ports 80 and 32526", default=True)
+    pod_connections: int = flag(
+        "pod-connections", INT, 256, "open connections of one pod to nmi, at most; 0: no limit", at_least(0)
+    )
+    pod_connection_rate: int = flag(
+        "pod-connection-rate",
+        INT,
+        500,
+        "new connections of one pod to nmi a second, at most, after a burst of 512; 0: no limit",
+        at_least(0),
+    )
     imds_rate: float = flag(
         "imds-rate",
         FLOAT,

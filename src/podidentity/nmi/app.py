@@ -30,6 +30,7 @@ from podidentity.nmi.datapath.bridged import bridged_uplink
 from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
+from podidentity.nmi.datapath.refusals import Refusals
 from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
 from podidentity.nmi.local import is_local
@@ -115,7 +116,8 @@ class _Running:
                 audit=self._audit(stack, clock),
                 reviews=Reviews(client, settings.host_token_audience, clock, log),
             )
-            limits = Limits(connections=room(Limits().connections))
+            most = room(Limits().connections)
+            limits = Limits(connections=most, connections_per_source=settings.pod_connections or most)
             app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
@@ -219,6 +221,7 @@ class _Running:
                     sockets += self._bind(share=share)
                 group.create_task(app.server.serve(sockets, ready=self._listening))
                 await keeper.redirect()
+                group.create_task(Refusals(self.choice.backend, app.journal.limited).run())
                 await keeper.run()
         except BaseExceptionGroup as several:
             raise _first(several) from several

@@ -215,9 +215,10 @@ def build_app(
         deps.log.warning(
             "--metadata-header-required=false: whoever makes a pod fetch a URL gets that pod's tokens; leave it on"
         )
-    journal = Journal(deps.log, deps.meter, clock=clock, auditor=Auditor(deps.audit, node=settings.node))
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
     finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
+    auditor = Auditor(deps.audit, node=settings.node)
+    journal = Journal(deps.log, deps.meter, clock=clock, auditor=auditor, pod_of=finder.known)
     tokens = _tokens(settings, deps)
     documents = Documents(
         deps.imds_documents,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from random import SystemRandom
 from typing import Final
 
+from podidentity.api.core import Pod
 from podidentity.nmi.answer import Answer
 from podidentity.nmi.request import Request
 from podidentity.nmi.verdict import rule_of_answer, verdict_of
@@ -52,6 +53,27 @@ class Auditor:
         )
         if not audit.again(key):
             audit.first(key, request.pod or request.peer, self._fields(request, answer, rule, number))
+
+    def turned_away(self, source: str, pod: Pod | None, rule: str, status: int, count: int) -> None:
+        """Record what was refused before it was a request, ``count`` times; ``status`` 0: by a reset."""
+        audit = self._audit
+        if audit is None:
+            return
+        uid = pod.metadata.uid if pod is not None else ""
+        key = (uid, source, rule, status)
+        if audit.again(key, count):
+            return
+        fields = {
+            "node": self._node,
+            "pod": pod.key if pod is not None else "",
+            "uid": uid,
+            "serviceAccount": pod.spec.service_account_name if pod is not None else "",
+            "source": source,
+            "verdict": verdict_of(rule),
+            "rule": rule,
+            "status": status,
+        }
+        audit.first(key, pod.key if pod is not None else source, fields, count)
 
     def _fields(self, request: Request, answer: Answer, rule: str, number: int) -> Mapping[str, object]:
         pod, identity = request.caller, request.identity

@@ -51,6 +51,10 @@ class Work(Protocol):
         """Forget."""
         ...
 
+    def refused(self, connection: Connection, answer: Answer) -> None:
+        """Take note of what is refused before it is a request."""
+        ...
+
     def turn(self, connection: Connection) -> bool:
         """Whether a request may begin now; if not, ``connection.take_turn`` is called when it may."""
         ...
@@ -299,6 +303,9 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, answer: Answer) -> None:
         """Answer what is not a request, and close. Behind a request still being answered, just close."""
+        if self._closing:
+            return
+        self._work.refused(self, answer)
         if self._task is not None:
             self._task.cancel()
             self._closing = True
@@ -315,7 +322,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif now > self.deadline and self.spare:
             if self._in_head or self._in_body or self._head_bytes:
-                self._send(_TIMEOUT, keep_alive=False)
+                self._refuse(_TIMEOUT)
             else:
                 self._closing = True
                 self._transport.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -14,7 +15,7 @@ from podidentity.config.redact import redact_client_id
 from podidentity.nmi.answer import Answer
 from podidentity.nmi.auditor import Auditor
 from podidentity.nmi.request import Request
-from podidentity.nmi.verdict import rule_of_answer
+from podidentity.nmi.verdict import CONNECTIONS, rule_of_answer, rule_of_connection
 from podidentity.rules.identity_choice import ANY, Named
 from podidentity.telemetry.logging import Logger
 
@@ -44,12 +45,24 @@ _LINES_AT_ONCE: Final = 200.0
 
 
 class Journal:
-    """Writes the log lines and metrics of one nmi. A line too many is counted, and the next one says how many."""
+    """Writes the log lines and metrics of one nmi. A line too many is counted, and the next one says how many.
 
-    def __init__(self, log: Logger, meter: Meter, *, clock: Clock, auditor: Auditor) -> None:
+    ``pod_of`` knows the pod of an address.
+    """
+
+    def __init__(
+        self,
+        log: Logger,
+        meter: Meter,
+        *,
+        clock: Clock,
+        auditor: Auditor,
+        pod_of: Callable[[str], Pod | None] = lambda _: None,
+    ) -> None:
         self._log = log
         self._meter = meter
         self._auditor = auditor
+        self._pod_of = pod_of
         self._number = 0
         self.refusals: Counter[str] = Counter()
         self._lines = TokenBucket(_LINES_A_SECOND, _LINES_AT_ONCE, clock)
@@ -87,6 +100,25 @@ class Journal:
             f"reg.path={_printable(path)} req.remote={request.peer}"
         )
         self._log.bind(**more).info(text)
+
+    def turned_away(self, source: str, status: int) -> None:
+        """Record what was answered ``status`` before it was a request."""
+        rule = rule_of_connection(status)
+        self.refusals[rule] += 1
+        self._auditor.turned_away(source, self._pod_of(source), rule, status, 1)
+
+    def limited(self, source: str, count: int) -> None:
+        """Record connections that the packet filter refused for a limit."""
+        self.refusals[CONNECTIONS] += count
+        pod = self._pod_of(source)
+        self._auditor.turned_away(source, pod, CONNECTIONS, 0, count)
+        if self._first_time("limit", source, pod.metadata.uid if pod is not None else ""):
+            self._log.warning(
+                "connections are refused: more than --pod-connections at once or --pod-connection-rate a second",
+                source=source,
+                pod=pod.key if pod is not None else "",
+                refused=count,
+            )
 
     def fault(self, request: Request, fault: Exception) -> None:
         """Record an exception that should not have been."""

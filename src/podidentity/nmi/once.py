@@ -59,6 +59,8 @@ def datapath_of(settings: NmiSettings, target: str) -> Datapath:
             metadata_port=settings.metadata_port,
             source_check=settings.source_check == "on",
             block_wireserver=settings.block_wireserver,
+            connections=settings.pod_connections,
+            connection_rate=settings.pod_connection_rate,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

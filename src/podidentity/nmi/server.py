@@ -44,10 +44,14 @@ class Answerer(Protocol):
 
 
 class Observer(Protocol):
-    """Told of every answer, and of faults of ours."""
+    """Told of every answer, of what was refused before it was a request, and of faults of ours."""
 
     def answered(self, request: Request, answer: Answer, seconds: float) -> None:
         """Take note of an answer."""
+        ...
+
+    def turned_away(self, source: str, status: int) -> None:
+        """Take note of what was answered ``status`` before it was a request."""
         ...
 
     def fault(self, request: Request, fault: Exception) -> None:
@@ -113,7 +117,10 @@ class Server:
     def _unwanted(self, sock: socket.socket, address: object) -> bytes | None:
         """Return what a new connection of a source that has enough of them is told."""
         peer = UNIX if sock.family == socket.AF_UNIX else _source(address)
-        return _FULL_WIRE if self._per_source[peer] >= self.limits.connections_per_source else None
+        if self._per_source[peer] < self.limits.connections_per_source:
+            return None
+        self._observer.turned_away(peer, _FULL.status)
+        return _FULL_WIRE
 
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -134,10 +141,11 @@ class Server:
         connection.pin.uid = self._answerer.owner(peer)
         self._connections[connection] = None
         self._per_source[peer] += 1
-        if self._per_source[peer] > self.limits.connections_per_source:
-            return _FULL
-        if len(self._connections) <= self.limits.connections or self._make_room(peer):
+        if self._per_source[peer] <= self.limits.connections_per_source and (
+            len(self._connections) <= self.limits.connections or self._make_room(peer)
+        ):
             return None
+        self._observer.turned_away(peer, _FULL.status)
         return _FULL
 
     def _make_room(self, peer: str) -> bool:
@@ -156,6 +164,10 @@ class Server:
         if connection in self._connections:
             del self._connections[connection]
             _count_down(self._per_source, connection.peer)
+
+    def refused(self, connection: Connection, answer: Answer) -> None:
+        """Tell the observer."""
+        self._observer.turned_away(connection.peer, answer.status)
 
     def turn(self, connection: Connection) -> bool:
         """Whether the connection's source may have one more request begun in this turn of the loop."""

@@ -29,6 +29,11 @@ THROTTLED: Final = "throttled"
 NO_TOKEN: Final = "no-token"  # noqa: S105 - the name of a rule
 INTERNAL: Final = "internal"
 BUSY: Final = "busy"
+CONNECTIONS: Final = "connections"
+MALFORMED: Final = "malformed"
+TOO_LARGE: Final = "too-large"
+TOO_SLOW: Final = "too-slow"
+PIPELINED: Final = "pipelined"
 
 RULES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -55,6 +60,11 @@ RULES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         THROTTLED: (ERROR, "allowed; the budget of the metadata service is spent, or it said 429"),
         NO_TOKEN: (ERROR, "allowed; Azure or the identity's Secret gave no token"),
         BUSY: (ERROR, "too many requests in flight"),
+        MALFORMED: (DENY, "not HTTP/1.1; refused before it is a request"),
+        TOO_LARGE: (DENY, "header or body beyond its limit; refused before it is a request"),
+        TOO_SLOW: (DENY, "header or body not there in time; refused before it is a request"),
+        PIPELINED: (DENY, "too many requests sent ahead on one connection"),
+        CONNECTIONS: (DENY, "more connections than the limits allow, open at once or new in a second"),
         INTERNAL: (ERROR, "a fault of nmi"),
     }
 )
@@ -78,6 +88,22 @@ def rule_of_refusal(refusal: Answer, target: Target) -> str:
         HTTPStatus.FORBIDDEN: "blocked",
     }
     return by_status.get(HTTPStatus(refusal.status), "headers")
+
+
+_BEFORE_REQUESTS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        HTTPStatus.REQUEST_TIMEOUT: TOO_SLOW,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: TOO_LARGE,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: TOO_LARGE,
+        HTTPStatus.TOO_MANY_REQUESTS: PIPELINED,
+        HTTPStatus.SERVICE_UNAVAILABLE: CONNECTIONS,
+    }
+)
+
+
+def rule_of_connection(status: int) -> str:
+    """Return the rule behind ``status`` where it was answered before there was a request."""
+    return _BEFORE_REQUESTS.get(status, MALFORMED)
 
 
 def rule_of_passing(why: str) -> str:

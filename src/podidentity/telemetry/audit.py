@@ -50,10 +50,10 @@ class _Entry:
 
     __slots__ = ("count", "fields", "first", "last", "owner")
 
-    def __init__(self, owner: str, fields: Mapping[str, object], now: float) -> None:
+    def __init__(self, owner: str, fields: Mapping[str, object], now: float, count: int) -> None:
         self.owner = owner
         self.fields = fields
-        self.count = 1
+        self.count = count
         self.first = self.last = now
 
     def line(self) -> bytes:
@@ -98,8 +98,8 @@ class Audit:
         self.written = 0
         self.trouble = ""
 
-    def again(self, key: Hashable) -> bool:
-        """Count one more event of a kind that is known; False when it is not: then call :meth:`first`."""
+    def again(self, key: Hashable, count: int = 1) -> bool:
+        """Count one more event (or ``count``) of a kind that is known; False when it is not: call :meth:`first`."""
         entry = self._entries.get(key)
         if entry is None:
             return False
@@ -107,24 +107,24 @@ class Audit:
         if entry.count == 0:
             entry.first = now
         entry.last = now
-        entry.count += 1
-        self.events += 1
+        entry.count += count
+        self.events += count
         return True
 
-    def first(self, key: Hashable, owner: str, fields: Mapping[str, object]) -> None:
-        """Take the first event of a kind; ``fields`` are what is told of it beside count and times."""
+    def first(self, key: Hashable, owner: str, fields: Mapping[str, object], count: int = 1) -> None:
+        """Take the first event (or ``count``) of a kind; ``fields``: what is told of it beside count and times."""
         if len(self._entries) >= self._most:
             owner, fields = SEVERAL, _only(self._of_all, fields)
             key = (owner, *fields.values())
         elif self._owned.get(owner, 0) >= self._per_owner:
             fields = _only(self._of_owner, fields)
             key = (owner, *fields.values())
-        if self.again(key):
+        if self.again(key, count):
             return
-        entry = self._entries[key] = _Entry(owner, fields, self._clock.wall())
+        entry = self._entries[key] = _Entry(owner, fields, self._clock.wall(), count)
         self._owned[owner] += 1
         self._fresh.append(entry)
-        self.events += 1
+        self.events += count
         self._news.set()
 
     @property

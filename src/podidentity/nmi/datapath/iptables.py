@@ -6,17 +6,23 @@ reads as it did, except that pods are sent to the node's own address.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
-from podidentity.nmi.datapath.rules import WIRESERVER_IP, WIRESERVER_PORTS, Datapath
+from podidentity.nmi.datapath.rules import BURST, WIRESERVER_IP, WIRESERVER_PORTS, Datapath
 
 GUARD: Final = "guard"
 REDIRECT: Final = "redirect"
 _WAIT: Final = ("--wait", "5")
 """Seconds to wait for the lock that all iptables programs share."""
+
+_RESET: Final = "-j REJECT --reject-with tcp-reset"
+_REFUSING: Final = re.compile(rf"\[(\d+):\d+\] -A aad-agent-port .*{_RESET}")
+_SOMEBODY: Final = "(several)"
+"""Stands for the sources of refused connections: iptables counts them together."""
 
 _CHAINS: Final = (
     ("nat", "PREROUTING", "aad-metadata"),
@@ -48,11 +54,10 @@ class Chain:
 
 def guard(path: Datapath) -> list[Chain]:
     """Return the first layer: nothing that is forwarded reaches the metadata address."""
-    reset = "-j REJECT --reject-with tcp-reset"
-    rules = [f"-d {path.metadata_ip}/32 -p tcp {reset}", f"-d {path.metadata_ip}/32 -j DROP"]
+    rules = [f"-d {path.metadata_ip}/32 -p tcp {_RESET}", f"-d {path.metadata_ip}/32 -j DROP"]
     if path.block_wireserver:
         ports = ",".join(str(port) for port in WIRESERVER_PORTS)
-        rules.append(f"-d {WIRESERVER_IP}/32 -p tcp -m multiport --dports {ports} {reset}")
+        rules.append(f"-d {WIRESERVER_IP}/32 -p tcp -m multiport --dports {ports} {_RESET}")
     return [Chain("filter", "FORWARD", "aad-guard", tuple(rules))]
 
 
@@ -60,10 +65,8 @@ def redirect(path: Datapath) -> list[Chain]:
     """Return the second layer, the redirect itself last."""
     ip, port = path.metadata_ip, path.metadata_port
     to = f"-d {ip}/32 -p tcp -m tcp --dport {port}"
-    agent_port = (
-        "-i lo -j RETURN",
-        f"-p tcp -m tcp --dport {path.port} -m conntrack ! --ctorigdst {ip} -j DROP",
-    )
+    here = f"-p tcp -m tcp --dport {path.port}"
+    agent_port = ("-i lo -j RETURN", f"{here} -m conntrack ! --ctorigdst {ip} -j DROP", *_limits(path, here))
     found = [Chain("filter", "INPUT", "aad-agent-port", agent_port)]
     if path.source_check:
         found.append(Chain("raw", "PREROUTING", "aad-source", (f"-d {ip}/32 -m rpfilter --invert -j DROP",)))
@@ -71,6 +74,24 @@ def redirect(path: Datapath) -> list[Chain]:
     send = f"! -s 127.0.0.1/32 {to} -j DNAT --to-destination {path.target}:{path.port}"
     found.append(Chain("nat", "PREROUTING", "aad-metadata", (send, "-j RETURN")))
     return found
+
+
+def _limits(path: Datapath, here: str) -> list[str]:
+    """Return the rules that refuse a source's new connections beyond its limits: see ``rules``."""
+    new, rate = f"{here} -m conntrack --ctstate NEW", path.connection_rate
+    by_rate = (
+        f"-m hashlimit --hashlimit-above {rate}/sec --hashlimit-burst {BURST} --hashlimit-mode srcip "
+        "--hashlimit-name podidentity"
+    )
+    by_count = f"-m connlimit --connlimit-above {path.connections} --connlimit-mask 32 --connlimit-saddr"
+    wanted = ([by_rate] if rate else []) + ([by_count] if path.connections else [])
+    return [f"{new} {limit} {_RESET}" for limit in wanted]
+
+
+def count_refusals(text: str) -> int:
+    """Return how many connections the limits have refused, from what ``iptables-save -c`` prints."""
+    found = (_REFUSING.match(line) for line in text.splitlines())
+    return sum(int(one[1]) for one in found if one)
 
 
 def parse(text: str) -> Saved:
@@ -156,6 +177,11 @@ class Iptables:
         for layer in found:
             await self._install(layer, saved)
         return found
+
+    async def refusals(self) -> Mapping[str, int]:
+        """Return the connections refused for a limit since the redirect was installed or put back."""
+        refused = count_refusals(await self._run((f"{self._program}-save", "-c", "-t", "filter"), ""))
+        return {_SOMEBODY: refused} if refused else {}
 
     def _in_place(self, layer: str, saved: Saved) -> bool:
         chains = self._layers[layer]

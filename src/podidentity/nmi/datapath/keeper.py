@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 from podidentity.nmi.datapath.conntrack import ConntrackFailed
@@ -29,6 +29,10 @@ class Backend(Protocol):
 
     async def repair(self) -> list[str]:
         """Put back what was changed; return the names of it."""
+        ...
+
+    async def refusals(self) -> Mapping[str, int]:
+        """Return the connections refused for a limit, by source."""
         ...
 
 

@@ -2,9 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
 from podidentity.nmi.datapath import rules
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
 from podidentity.nmi.datapath.rules import Datapath
+
+
+class _Counter(msgspec.Struct, frozen=True):
+    packets: int = 0
+
+
+class _Element(msgspec.Struct, frozen=True):
+    val: str
+    counter: _Counter = _Counter()
+
+
+class _Wrapped(msgspec.Struct, frozen=True):
+    elem: _Element
+
+
+class _Set(msgspec.Struct, frozen=True):
+    elem: tuple[_Wrapped, ...] = ()
+
+
+class _Object(msgspec.Struct, frozen=True):
+    set: _Set = _Set()
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    nftables: tuple[_Object, ...] = ()
+
+
+_LISTING: Final = msgspec.json.Decoder(_Listing)
 
 
 async def run_nft(args: tuple[str, ...], text: str) -> str:
@@ -57,6 +90,16 @@ class Nft:
             await self._install(table, text)
         return found
 
+    async def refusals(self) -> Mapping[str, int]:
+        """Return the connections refused for a limit, by source, since the redirect was installed or put back."""
+        table = rules.REDIRECT.split()
+        listed = await self._run(("-j", "list", "set", *table, rules.REFUSED), "")
+        try:
+            found = _LISTING.decode(listed)
+        except msgspec.MsgspecError as error:
+            raise DatapathFailed(f"set {rules.REFUSED} reads as no set: {error}") from error
+        return {one.elem.val: one.elem.counter.packets for part in found.nftables for one in part.set.elem}
+
     async def _install(self, table: str, text: str) -> None:
         await self._run(("-f", "-"), text)
         listed = await self._list(table)
@@ -66,7 +109,8 @@ class Nft:
         self._listed[table] = listed
 
     async def _list(self, table: str) -> str:
-        return await self._run(("-s", "-n", "list", "table", *table.split()), "")
+        """Return a table without what passing packets change: counters, and the elements of sets."""
+        return await self._run(("-s", "-n", "-t", "list", "table", *table.split()), "")
 
 
 async def uninstall(run: Run = run_nft) -> None:

@@ -20,13 +20,21 @@ WIRESERVER_PORTS: Final = (80, 32526)
 """Azure's platform channel: protected settings of the node on these ports; its name server on 53 stays."""
 _WIRESERVER: Final = ", ".join(str(port) for port in WIRESERVER_PORTS)
 
+BURST: Final = 512
+"""New connections of one source that are let in at once, whatever its rate."""
+REFUSED: Final = "pod_refusals"
+"""The set of the redirect's table that counts connections refused for a limit, by source."""
+_SOURCES: Final = 4096
+"""Sources that are told apart; what comes from others is not limited here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Datapath:
     """Where pods' requests to ``metadata_ip:metadata_port`` go: to ``target:port``, never a loopback address.
 
     ``source_check``: drop packets to the metadata address from an interface that does not lead back to their source.
-    ``block_wireserver``: keep pods off the platform's settings too.
+    ``block_wireserver``: keep pods off the platform's settings too. One source has at most ``connections`` open and
+    opens at most ``connection_rate`` a second (after a burst of ``BURST``); 0: as many as it likes.
     """
 
     target: str
@@ -35,6 +43,8 @@ class Datapath:
     metadata_port: int = 80
     source_check: bool = True
     block_wireserver: bool = True
+    connections: int = 256
+    connection_rate: int = 500
 
     def __post_init__(self) -> None:
         """Refuse addresses that would open the node, or no datapath at all. Raises ValueError."""
@@ -103,6 +113,7 @@ def redirect(path: Datapath) -> str:
     ``to_agent`` comes before kube-proxy and iptables; ``from_node`` undoes a Service that claims the metadata address.
     """
     ip, port = path.metadata_ip, path.metadata_port
+    to_us = f"meta l4proto tcp ct original ip daddr {ip} ct original proto-dst {port}"
     check = (
         f"""  chain reverse_path {{
     type filter hook prerouting priority -160; policy accept;
@@ -114,7 +125,7 @@ def redirect(path: Datapath) -> str:
     )
     return replace(
         REDIRECT,
-        f"""{check}  chain to_agent {{
+        f"""{check}{_limits(path)}  chain to_agent {{
     type nat hook prerouting priority -101; policy accept;
     ip daddr {ip} tcp dport {port} dnat ip to {path.target}:{path.port}
   }}
@@ -122,7 +133,8 @@ def redirect(path: Datapath) -> str:
     type filter hook input priority -1; policy accept;
     tcp dport != {path.port} accept
     iif "lo" accept
-    meta l4proto tcp ct original ip daddr {ip} ct original proto-dst {port} accept
+    {to_us} ct state new jump newcomers
+    {to_us} accept
     counter drop
   }}
   chain from_node {{
@@ -131,3 +143,25 @@ def redirect(path: Datapath) -> str:
   }}
 """,
     )
+
+
+def _limits(path: Datapath) -> str:
+    """Return the chain that refuses a source's connections beyond its limits, before the kernel has made them.
+
+    Each source has a state of its own: what one does costs no other anything. A refusal is a reset, and is counted.
+    """
+    rate, most = path.connection_rate, path.connections
+    by_rate = (
+        f"    update @pod_arrivals {{ ip saddr limit rate over {rate}/second burst {BURST} packets }} goto turn_away\n"
+    )
+    by_count = f"    add @pod_connections {{ ip saddr ct count over {most} }} goto turn_away\n"
+    return f"""  set pod_arrivals {{ type ipv4_addr; size {_SOURCES}; flags dynamic,timeout; timeout 1m; }}
+  set pod_connections {{ type ipv4_addr; size {_SOURCES}; flags dynamic; }}
+  set {REFUSED} {{ type ipv4_addr; size {_SOURCES}; flags dynamic,timeout; timeout 10m; }}
+  chain turn_away {{
+    update @{REFUSED} {{ ip saddr counter }}
+    counter reject with tcp reset
+  }}
+  chain newcomers {{
+{by_rate if rate else ""}{by_count if most else ""}  }}
+"""
