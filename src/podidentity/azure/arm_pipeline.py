@@ -30,14 +30,24 @@ EXCHANGE_TIMEOUT: Final = 120.0
 class ArmPipeline:
     """azure-mgmt-core's client: request ids and user agent, no retry and no redirect. Make it in a running loop.
 
-    With a ``fence`` no write is sent while it is closed.
+    With a ``fence`` no write is sent while it is closed. ``unix_socket``: a path, connected to instead of the address.
     """
 
-    def __init__(self, base_url: str, *, user_agent: str, environ: Mapping[str, str], fence: Fence | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        user_agent: str,
+        environ: Mapping[str, str],
+        fence: Fence | None,
+        unix_socket: str = "",
+    ) -> None:
         self._session = new_session(
             environ=environ,
             proxies=True,
             timeout=EXCHANGE_TIMEOUT,
+            tls=base_url.startswith("https:"),
+            unix_socket=unix_socket,
             request_class=fenced(fence) if fence is not None else aiohttp.ClientRequest,
         )
         transport = AioHttpTransport(session=self._session, session_owner=False)

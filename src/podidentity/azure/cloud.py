@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Addresses of one cloud; URLs without trailing slash. ``other_logins``: further names of its Entra ID."""
+    """Addresses of one cloud; URLs without trailing slash. ``other_logins``: further names of its Entra ID.
+
+    ``token_audience``: what ARM tokens are asked for, when that is not ARM's own address (Azure Stack).
+    """
 
     name: str
     resource_manager: str
@@ -26,11 +29,12 @@ class Cloud:
     key_vault_dns_suffix: str
     key_vault_resource: str
     other_logins: tuple[str, ...] = ()
+    token_audience: str = ""
 
     @property
     def resource_manager_audience(self) -> str:
-        """The resource ARM tokens are asked for: the endpoint with its trailing slash."""
-        return f"{self.resource_manager}/"
+        """The resource ARM tokens are asked for: by default the endpoint with its trailing slash."""
+        return self.token_audience or f"{self.resource_manager}/"
 
 
 def _cloud(name: str, resource_manager: str, active_directory: str, vault: str, *other_logins: str) -> Cloud:
@@ -85,6 +89,7 @@ class _EnvironmentFile(msgspec.Struct, frozen=True):
     resource_manager: str = msgspec.field(default="", name="resourceManagerEndpoint")
     key_vault: str = msgspec.field(default="", name="keyVaultEndpoint")
     key_vault_suffix: str = msgspec.field(default="", name="keyVaultDNSSuffix")
+    token_audience: str = msgspec.field(default="", name="tokenAudience")
 
 
 def cloud_named(name: str, environ: Mapping[str, str]) -> Cloud:
@@ -133,6 +138,7 @@ def _from_file(path: str, *, resource_manager: bool) -> Cloud:
         active_directory=_url(path, "activeDirectoryEndpoint", parsed.active_directory),
         key_vault_dns_suffix=suffix,
         key_vault_resource=vault or (f"https://{suffix}" if suffix else ""),
+        token_audience=parsed.token_audience,
     )
 
 

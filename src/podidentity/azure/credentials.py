@@ -12,10 +12,11 @@ from podidentity.azure.errors import AzureError, AzureUnavailable, TokenError
 from podidentity.config.redact import SecretText
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from podidentity.azure.cloud import Cloud
     from podidentity.azure.config import AzureConfig
 
 IMDS_URL = "http://169.254.169.254"
@@ -87,12 +88,18 @@ class CachedCredential:
 
 
 class AzureIdentityCredential:
-    """One of azure-identity's asynchronous credentials, its errors translated."""
+    """One of azure-identity's asynchronous credentials, its errors translated.
 
-    def __init__(self, inner: AsyncTokenCredential, *, where: str, deadline: float = DEADLINE) -> None:
+    ``final``: that nobody could sign in is a refusal, not something to try again: a person waits for the answer.
+    """
+
+    def __init__(
+        self, inner: AsyncTokenCredential, *, where: str, deadline: float = DEADLINE, final: bool = False
+    ) -> None:
         self._inner = inner
         self._where = where
         self._deadline = deadline
+        self._final = final
 
     async def token(self, resource: str) -> AccessToken:
         """See Credential."""
@@ -104,7 +111,7 @@ class AzureIdentityCredential:
         except TimeoutError as error:
             raise AzureUnavailable(f"no token from {self._where} within {self._deadline:.0f} s") from error
         except SdkError as error:
-            raise _translated(error, self._where) from error
+            raise _translated(error, self._where, final=self._final) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # The library trips over answers that are JSON but no token.
             raise AzureUnavailable(f"{self._where} answered with something that is not a token") from error
@@ -115,11 +122,11 @@ class AzureIdentityCredential:
         await self._inner.close()
 
 
-def _translated(error: BaseException, where: str) -> AzureError:
+def _translated(error: BaseException, where: str, *, final: bool) -> AzureError:
     response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
     status = getattr(response, "status_code", 0) or 0
     message = " ".join(str(getattr(error, "message", "") or error).split())[:500]
-    if status:
+    if status or final:
         return TokenError(int(status), "token_refused", f"{where}: {message}")
     return AzureUnavailable(f"{where}: {message}")
 
@@ -154,3 +161,14 @@ def credential_for(
         )
         where = config.cloud.active_directory
     return CachedCredential(AzureIdentityCredential(inner, where=where), clock=clock)
+
+
+def persons_credential(ways: Sequence[str], cloud: Cloud, *, environ: Mapping[str, str]) -> Credential:
+    """The credential of whoever runs a command of ours: the first of ``ways`` that can sign in (see ``sdk.persons``).
+
+    The caller closes it.
+    """
+    from podidentity.azure.sdk import persons  # noqa: PLC0415 - azure-identity: 1 s import
+
+    inner = persons(ways, authority=cloud.active_directory, environ=environ)
+    return CachedCredential(AzureIdentityCredential(inner, where=f"signing in ({', '.join(ways)})", final=True))

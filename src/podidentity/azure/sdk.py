@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from azure.core.pipeline.transport import AioHttpTransport
-from azure.identity.aio import ClientSecretCredential, ManagedIdentityCredential
+from azure.identity.aio import (
+    AzureCliCredential,
+    ChainedTokenCredential,
+    ClientSecretCredential,
+    EnvironmentCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
 
 from podidentity.azure.errors import TokenError
 from podidentity.azure.http import new_session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from azure.core.credentials_async import AsyncTokenCredential
 
@@ -93,3 +100,29 @@ def service_principal(
         )
     except ValueError as error:
         raise TokenError(0, "invalid_configuration", str(error)) from error
+
+
+def persons(ways: Sequence[str], *, authority: str, environ: Mapping[str, str]) -> AsyncTokenCredential:
+    """Sign in as the person or program at this machine, by the first of ``ways`` that can; none asks anything.
+
+    ``environment``: AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret, certificate or token file of a service principal;
+    ``managed-identity``: the machine's, AZURE_CLIENT_ID says which; ``cli``: who is signed in with ``az``.
+    """
+
+    def transport() -> RebasedTransport:
+        return RebasedTransport(
+            origin=authority, target=authority, proxies=True, timeout=AUTHORITY_TIMEOUT, environ=environ
+        )
+
+    def environment() -> AsyncTokenCredential:
+        kind = WorkloadIdentityCredential if "AZURE_FEDERATED_TOKEN_FILE" in environ else EnvironmentCredential
+        return kind(authority=authority, disable_instance_discovery=True, transport=transport())
+
+    makers: dict[str, Callable[[], AsyncTokenCredential]] = {
+        "environment": environment,
+        "managed-identity": lambda: managed_identity(
+            environ.get("AZURE_CLIENT_ID", ""), imds_url="http://169.254.169.254", environ=environ
+        ),
+        "cli": lambda: AzureCliCredential(process_timeout=60),
+    }
+    return ChainedTokenCredential(*(makers[way]() for way in ways))

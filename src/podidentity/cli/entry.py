@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "csi-provider": ("podidentity.cli.csi_provider", "Key Vault objects for the Secrets Store CSI driver"),
     "lab": ("podidentity.cli.lab_command", "a whole cluster on this machine, to try all of it"),
     "manifests": ("podidentity.cli.manifests", "manifests to install podidentity, and those of your identities"),
+    "roles": ("podidentity.cli.roles", "the role assignments mic needs: planned, checked, made"),
     "validate": ("podidentity.cli.validate", "run in a pod: try what it gets, and print a table"),
     "version": ("podidentity.cli.version", "version, Python and platform"),
 }

@@ -12,23 +12,15 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from podidentity.config.errors import ConfigError
 from podidentity.manifests.rendering import IdentityValues
+from podidentity.manifests.terraform_text import read_values
 from podidentity.rules.resource_id import parse_identity_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SECRET_ID: Final = re.compile(r"https://(?P<vault>[^./]+)\.vault\.[^/]+/secrets/(?P<secret>[^/]+)/(?P<version>[^/]+)")
-
-
-class _Output(msgspec.Struct, frozen=True):
-    value: object
-
-
-_OUTPUTS: Final = msgspec.json.Decoder(dict[str, _Output])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +43,13 @@ class Found:
 
 def read_outputs(text: bytes) -> Found:
     """Read ``terraform output -json``. Raises ConfigError when it is something else, or names no identity."""
-    try:
-        outputs = {name: output.value for name, output in _OUTPUTS.decode(text).items()}
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not the JSON of `terraform output -json`, without a name after it: {error}") from error
-    groups = _groups(outputs)
-    identities = dict.fromkeys((*_of_groups(groups), *_of_objects(outputs)))
+    outputs = read_values(text)
+    groups = grouped(outputs)
+    identities = identities_in(outputs)
     if not identities:
         raise ConfigError(
             f"no output names a user-assigned identity: an object with name, id and client_id, or outputs that end in "
-            f"Name, Id and ClientId; there are {', '.join(outputs) or 'none'}"
+            f"Name, Id and ClientId; there are {', '.join(filter(None, outputs)) or 'none'}"
         )
     secrets = [
         SecretValues(match["vault"], match["secret"], match["version"])
@@ -68,10 +57,15 @@ def read_outputs(text: bytes) -> Found:
         if isinstance(value, str) and (match := _SECRET_ID.fullmatch(value))
     ]
     tenants = [group["TenantId"] for group in groups.values() if "TenantId" in group]
-    return Found(tuple(identities), tuple(dict.fromkeys(secrets)), tuple(dict.fromkeys(tenants)))
+    return Found(identities, tuple(dict.fromkeys(secrets)), tuple(dict.fromkeys(tenants)))
 
 
-def _groups(outputs: Mapping[str, object]) -> Mapping[str, Mapping[str, str]]:
+def identities_in(outputs: Mapping[str, object]) -> tuple[IdentityValues, ...]:
+    """The user-assigned identities that the outputs name, each once, in their order."""
+    return tuple(dict.fromkeys((*_of_groups(grouped(outputs)), *_of_objects(outputs))))
+
+
+def grouped(outputs: Mapping[str, object]) -> Mapping[str, Mapping[str, str]]:
     """Text outputs by what is before the last ``_`` of their names."""
     found: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for name, value in outputs.items():
