@@ -136,7 +136,7 @@ async def _node(walkthrough: Walkthrough, agent: Usage, plan: Plan, table: Table
     """A full node whose pods each ask once a second, while one of them asks as much as it can."""
     lab = walkthrough.lab
     for number in range(plan.identities):
-        await _identity(lab, f"shared-{number}")
+        await declared_identity(lab, f"shared-{number}")
     url = f"http://{IMDS}{TOKEN_PATH}"
     pods = [_pod(f"peer-{n}", f"shared-{n % plan.identities}", PEER, url) for n in range(plan.pods)]
     for pod in pods:
@@ -170,7 +170,8 @@ async def _principals(lab: RunningLab, agent: Usage, plan: Plan, table: Table) -
     table.add("memory with a service principal in use", f"{usage(agent.pid).rss:.0f} MiB", "110 MB")
 
 
-async def _identity(lab: RunningLab, name: str) -> None:
+async def declared_identity(lab: RunningLab, name: str) -> None:
+    """A managed identity in Azure, its AzureIdentity and a binding whose selector is ``NAME-binding``."""
     made = await lab.azure.create_identity(name, lab.spec.resource_group)
     await _declare(lab, name, {"type": 0, "resourceID": made.id, "clientID": made.properties.client_id})
 

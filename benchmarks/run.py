@@ -23,6 +23,7 @@ import events
 import hostile
 import memory
 import tokens
+import waiting
 from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from processes import ProcessError
@@ -35,6 +36,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "clusters": clusters.measure,
     "tokens": tokens.measure,
     "agent": agent.measure,
+    "waiting": waiting.measure,
     "hostile": hostile.measure,
     "rss": memory.measure,
 }

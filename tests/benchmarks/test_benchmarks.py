@@ -40,18 +40,18 @@ async def test_tables_on_loopback() -> None:
 @pytest.mark.timeout(300)
 async def test_tables_in_a_lab() -> None:
     """Protects the tables that need a whole lab: tokens reach the pod's load generator, every part is found."""
-    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "tokens", "agent", "hostile", "rss")
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "tokens", "agent", "waiting", "hostile", "rss")
     assert code == 0, text
     assert "static/s" in text
     assert "csi-provider" in text
-    assert text.count("Bounded by:") == 4
+    assert text.count("Bounded by:") == 5
 
 
 async def test_a_name_that_is_not_a_table() -> None:
     """Protects the usage: a misspelled name is answered with the names there are."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "token")
     assert code == 2
-    assert "the tables are events, assignment, clusters, tokens, agent, hostile, rss" in text
+    assert "the tables are events, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
 
 
 async def test_the_load_generator_counts_what_the_server_sent() -> None:
