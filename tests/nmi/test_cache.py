@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import random
+import tracemalloc
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import pytest
 from tests.nmi.chain import Chain, wanted
 
+from podidentity.aio.clock import Clock, loop_clock
 from podidentity.azure.errors import TokenError
-from podidentity.nmi.tokens.cached import CacheLimits
+from podidentity.nmi.tokens.cached import Cached, CacheLimits
+from podidentity.nmi.tokens.compose import Briefly
 from podidentity.nmi.tokens.shelf import Shelf
-from podidentity.nmi.tokens.source import TokenRefused
+from podidentity.nmi.tokens.source import Token, TokenRefused, TokenRequest
 
 pytestmark = pytest.mark.looptime
 HOUR = 3600.0
+
+
+@dataclass
+class EverySecond:
+    """A source that refuses every second token and keeps nothing."""
+
+    clock: Clock
+    asked: int = 0
+
+    async def token(self, request: TokenRequest) -> Token:
+        """Refuse, or give a token of a usual length."""
+        self.asked += 1
+        if self.asked % 2:
+            raise TokenRefused(400, f"no resource {request.resource}", code="invalid_resource")
+        ends = int(self.clock.wall() + HOUR)
+        return Token(f"{self.asked:01600}", ends, request.resource, client_id=request.client_id)
 
 
 async def test_d1_a_token_costs_imds_one_call_however_many_ask() -> None:
@@ -145,6 +166,25 @@ async def test_a_pod_with_many_resources_pushes_out_its_own_only() -> None:
         await chain.cached.token(wanted(resource=f"r{number}", caller="flood"))
     assert chain.cached.peek(wanted("mine", caller="quiet")) is kept
     assert len(chain.cached) == 11
+
+
+async def test_memory_is_bounded_at_100_000_distinct_resources() -> None:
+    """A hundred pods that invent a thousand resources each: kept tokens and refusals stay below 16 MiB together."""
+    clock = loop_clock(start_wall=1_000_000.0)
+    refusals = Briefly(EverySecond(clock), clock=clock)
+    cached = Cached(refusals, clock=clock, rng=random.Random(1))
+    tracemalloc.start()
+    try:
+        for number in range(100_000):
+            request = wanted(resource=f"https://{number}.example/{'x' * 100}", caller=f"pod{number % 100}")
+            with suppress(TokenRefused):
+                await cached.token(request)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(cached) > 2000
+    assert len(refusals) > 500
+    assert kept < 16 * 1024 * 1024
 
 
 def test_shelf_counts_bytes() -> None:
