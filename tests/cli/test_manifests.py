@@ -75,8 +75,8 @@ def test_render_from_options(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["install", "--mode=helm"], 2, "'helm' is not one of 'standard', 'kubenet', 'managed', 'noazurejson'"),
         (["install", "--namespace=A"], 1, 'namespace "A": must be lower-case letters'),
-        (["render"], 1, "give either --terraform, or --name, --resource-id and --client-id"),
-        (["render", *ONE, "--terraform=x"], 1, "give either --terraform"),
+        (["render"], 1, "give one of --terraform, --identities, or --name with --resource-id and --client-id"),
+        (["render", *ONE, "--terraform=x"], 1, "give one of --terraform"),
         (["render", "--terraform=/none/there"], 1, "/none/there: No such file or directory"),
         (["render", *ONE[:2], "--client-id=x"], 1, 'client id "x": must be a UUID'),
         (["render", "--name=a", f"--client-id={CLIENT}"], 1, 'resource id "": must be /subscriptions/'),
@@ -96,11 +96,46 @@ def test_wrong_input_is_one_line(words: list[str], code: int, said: str, capsys:
     assert error.count("\n") == 1
 
 
+def test_render_from_the_walkthroughs_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    """The sample of terraform's outputs that is shipped is enough for all four objects, and for v1 classes."""
+    path = shipped("terraform/sample-output.json")
+    assert manifests("render", f"--terraform={path}", "--class-version=v1") == 0
+    found = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [one["kind"] for one in found] == ["AzureIdentity", "AzureIdentityBinding", "SecretProviderClass", "Pod"]
+    assert found[2]["apiVersion"] == "secrets-store.csi.x-k8s.io/v1"
+    assert found[3]["metadata"]["labels"] == {"aadpodidbinding": found[1]["spec"]["selector"]}
+
+
+def test_render_from_az(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`az identity list` names several: all are written, or the one that is chosen."""
+    names = ("uaitest1", "b.c", "123")
+    rows = [{"name": one, "id": ID.replace("uaitest1", one), "clientId": CLIENT} for one in names]
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    path = f"--identities={tmp_path / 'list.json'}"
+    assert manifests("render", path) == 0
+    found = list(yaml.safe_load_all(capsys.readouterr().out))
+    assert [one["metadata"]["name"] for one in found[::2]] == ["uaitest1", "b.c", "123"]
+    assert manifests("render", path, "--name=b.c", "--vault=kv1", "--secret=s", f"--tenant-id={TENANT}") == 0
+    assert len(list(yaml.safe_load_all(capsys.readouterr().out))) == 4
+    assert manifests("render", path, "--name=none") == 1
+    assert 'no identity "none" in it; there are uaitest1, b.c, 123' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["UAI_Test", "a" * 56, "-a", "a b", "ä"])
+def test_a_name_that_cannot_be_is_refused_with_the_rule(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Azure allows names that Kubernetes does not: one line says the rule, and a name that would do where there is."""
+    assert manifests("render", f"--name={name}", f"--resource-id={ID}", f"--client-id={CLIENT}") == 1
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert "must be lower-case letters" in error or "a pod label holds 63" in error
+
+
 def test_several_identities_and_a_pod(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A pod has one identity here: which, the person must say."""
     second = {"B_Name": "b", "B_Id": ID.replace("uaitest1", "b"), "B_ClientId": CLIENT}
     assert manifests("render", terraform(tmp_path, **OUTPUTS, **second), "--vault=kv1") == 1
-    assert "a pod has one identity here, and there are several" in capsys.readouterr().err
+    assert "there are several: choose with --name one of " in capsys.readouterr().err
+    assert manifests("render", terraform(tmp_path, **OUTPUTS, **second), "--name=b") == 0
 
 
 def test_a_file_that_is_no_output_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podidentity.config.errors import ConfigError
-from podidentity.manifests.rendering import IdentityValues
+from podidentity.manifests.rendering import IdentityValues, render_binding, render_identity
 from podidentity.manifests.terraform import SecretValues, read_outputs
 
 SCOPE = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/rsg"
@@ -65,6 +65,26 @@ def test_whole_objects(wrap: object) -> None:
     scalars = {"UAI1_Name": "uai1", "UAI1_Id": arm_id("uai1"), "UAI1_ClientId": CLIENT}
     found = read_outputs(outputs(UAI1_FullUAIOutput=wrap(whole), **scalars))
     assert found.identities == (IdentityValues("uai1", arm_id("uai1"), CLIENT),)
+
+
+def test_a_vault_and_a_secret_by_name() -> None:
+    """Vault and secret are modules of their own: the vault by its URI, the secret by name and version."""
+    more = {"KV_Name": "akv", "KV_URI": "https://akv.vault.azure.net/", "S_Name": "kvs1", "S_Version": "0123"}
+    uai = {"UAI1_Name": "uai1", "UAI1_Id": arm_id("uai1"), "UAI1_ClientId": CLIENT}
+    assert read_outputs(outputs(**uai, **more)).secrets == (SecretValues("akv", "kvs1", "0123"),)
+    two = {**more, "KV2_URI": "https://other.vault.azure.net/"}
+    assert read_outputs(outputs(**uai, **two)).secrets == ()
+
+
+def test_a_rendered_manifest() -> None:
+    """W11: outputs that hold the rendered AzureIdentity alone name the identity too; other texts do not."""
+    values = IdentityValues("uai1", arm_id("uai1"), CLIENT)
+    texts = {"podidentitymanifest": render_identity(values), "podidentitybindingmanifest": render_binding("uai1")}
+    assert read_outputs(outputs(**texts)).identities == (values,)
+    with pytest.raises(ConfigError, match="no output names"):
+        read_outputs(
+            outputs(a="kind: AzureIdentity\n  x", b="kind: AzureIdentity", c=texts["podidentitybindingmanifest"])
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podidentity.cli.files import read_file
 from podidentity.cli.typed import call
 from podidentity.config.errors import ConfigError
+from podidentity.manifests.az_identities import read_identities
 from podidentity.manifests.installation import EXCEPTIONS, FILES, Mode, Wish, exceptions, installation
 from podidentity.manifests.policy import FILE as POLICIES
 from podidentity.manifests.policy import policies
@@ -88,10 +90,11 @@ def policy(
 @app.command()
 def render(
     *,
-    terraform: Annotated[
-        Path | None, typer.Option(help="A file with the output of `terraform output -json`; - is stdin.")
+    terraform: Annotated[Path | None, typer.Option(help="What `terraform output -json` prints; - for stdin.")] = None,
+    identities: Annotated[
+        Path | None, typer.Option(help="What `az identity list -o json` prints, or `az identity show`; - for stdin.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of one identity, instead of --terraform.")] = "",
+    name: Annotated[str, typer.Option(help="The identity's name; with a file, which of those in it.")] = "",
     resource_id: Annotated[str, typer.Option(help="Its ARM id.")] = "",
     client_id: Annotated[str, typer.Option(help="Its client id.")] = "",
     output: Annotated[Path | None, typer.Option(help="Folder for the files; without it all is printed.")] = None,
@@ -99,38 +102,54 @@ def render(
     secret: Annotated[str, typer.Option(help="The secret's name.")] = "",
     secret_version: Annotated[str, typer.Option(help="Its version; without it the latest.")] = "",
     tenant_id: Annotated[str, typer.Option(help="The vault's tenant.")] = "",
+    class_version: Annotated[
+        str, typer.Option(help="Of the SecretProviderClass: v1alpha1, or v1 for drivers of today.")
+    ] = VaultValues.api_version,
 ) -> None:
     """Write AzureIdentity and AzureIdentityBinding of each identity, and on request what mounts a secret."""
-    given = IdentityValues(name, resource_id, client_id)
-    if (terraform is None) == (given == IdentityValues("", "", "")):
-        raise ConfigError("give either --terraform, or --name, --resource-id and --client-id")
-    found = Found((given,), (), ()) if terraform is None else _outputs(terraform)
+    found = _found(terraform, identities, IdentityValues(name, resource_id, client_id))
     files: dict[str, str] = {}
     for identity in found.identities:
         files |= identity_files(identity)
     if vault or found.secrets:
-        files |= _mounting(found, VaultValues(vault, "", secret, tenant_id, secret_version))
+        given = VaultValues(vault, "", secret, tenant_id, secret_version, class_version)
+        files |= _mounting(found, given)
     _write(files, output)
 
 
-def _outputs(path: Path) -> Found:
-    text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    try:
-        return read_outputs(text)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+def _found(terraform: Path | None, identities: Path | None, given: IdentityValues) -> Found:
+    """What the one source that was given has."""
+    flags = bool(given.resource_id or given.client_id)
+    if (terraform is not None) + (identities is not None) + flags != 1:
+        raise ConfigError("give one of --terraform, --identities, or --name with --resource-id and --client-id")
+    if terraform is not None:
+        return _chosen(read_file(terraform, read_outputs), given.name)
+    if identities is not None:
+        return _chosen(Found(read_file(identities, read_identities), (), ()), given.name)
+    return Found((given,), (), ())
+
+
+def _chosen(found: Found, name: str) -> Found:
+    """What there is of the one identity that is named; all without a name."""
+    if not name:
+        return found
+    there = tuple(one for one in found.identities if one.name == name)
+    if not there:
+        raise ConfigError(f'no identity "{name}" in it; there are {", ".join(one.name for one in found.identities)}')
+    return Found(there, found.secrets, found.tenants)
 
 
 def _mounting(found: Found, given: VaultValues) -> Mapping[str, str]:
     """What the options leave out is taken from the outputs, when they name just one."""
     if len(found.identities) != 1:
-        raise ConfigError("a pod has one identity here, and there are several; name one with --name")
+        names = ", ".join(one.name for one in found.identities)
+        raise ConfigError(f"a pod has one identity here, and there are several: choose with --name one of {names}")
     (identity,) = found.identities
     if not given.vault and len(found.secrets) == 1:
         (secret,) = found.secrets
-        given = VaultValues(secret.vault, "", secret.name, given.tenant_id, secret.version)
+        given = replace(given, vault=secret.vault, secret=secret.name, version=secret.version)
     tenant = given.tenant_id or (found.tenants[0] if len(found.tenants) == 1 else "")
-    values = VaultValues(given.vault, identity.client_id, given.secret, tenant, given.version)
+    values = replace(given, client_id=identity.client_id, tenant_id=tenant)
     return {
         f"{identity.name}_SecretProviderClass.yaml": render_secret_provider_class(values),
         f"{identity.name}_Pod.yaml": render_pod(PodValues(identity.name, values.vault)),
@@ -143,7 +162,7 @@ def _write(files: Mapping[str, str], folder: Path | None) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, newline="\n")
         print(folder / name)
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from podidentity import __version__
 from podidentity.api.resources import AZURE_IDENTITIES
 from podidentity.azure.config import azure_config
+from podidentity.cli.files import read_file
 from podidentity.config.errors import ConfigError
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError
@@ -28,12 +28,7 @@ from podidentity.manifests.role_facts import (
     joined,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 USER_AGENT = f"podidentity-roles/{__version__}"
-MAX_FILE = 32 * 1024 * 1024
-"""Bytes; a terraform state's outputs are a thousandth of it."""
 
 TerraformFile = Annotated[
     Path | None, typer.Option("--terraform", help="What `terraform output -json` prints; - for stdin.")
@@ -74,34 +69,12 @@ class Options:
         said = Said(self.subscription, self.node_group, sign_in, identities=tuple(self.identity or ()))
         for path, read in ((self.terraform, from_terraform), (self.aks, from_aks), (self.identities, from_identities)):
             if path is not None:
-                said = joined(said, _read(path, read))
+                said = joined(said, read_file(path, read))
         if self.azure_json is not None:
             said = joined(said, from_azure_json(azure_config(str(self.azure_json), os.environ)))
         if self.kubeconfig is not None:
             said = joined(said, Said(identities=asyncio.run(_in_cluster(self.kubeconfig))))
         return said
-
-
-def read_file(path: Path) -> bytes:
-    """A file, or stdin for ``-``. Raises ConfigError when it is far too large, OSError."""
-    if str(path) == "-":
-        if sys.stdin is None:  # it is when the caller closed it
-            raise ConfigError("-: stdin is closed")
-        data = sys.stdin.buffer.read(MAX_FILE + 1)
-    else:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"{path}: is larger than {MAX_FILE // 1024**2} MiB; this is not what is asked for")
-    return data
-
-
-def _read(path: Path, read: Callable[[bytes], Said]) -> Said:
-    data = read_file(path)
-    try:
-        return read(data)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
 
 
 async def _in_cluster(kubeconfig: Path) -> tuple[str, ...]:
