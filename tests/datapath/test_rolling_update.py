@@ -45,7 +45,7 @@ def until_probed(net: Net, path: Path) -> None:
 
 def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path) -> None:
     """The new one serves before the old one ends; a third is refused; nobody is reset or reaches IMDS meanwhile."""
-    flags = (f"--lock-dir={tmp_path}/locks",)
+    flags = (f"--lock-dir={tmp_path}/locks", "--pod-connection-rate=0")
     first = agent(world, *flags, f"--probe-socket={tmp_path}/a")
     processes = [first]
     try:
