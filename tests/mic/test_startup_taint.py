@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from podidentity.api.core import Node, NodeSpec, Taint
 from podidentity.api.meta import ObjectMeta
 from podidentity.api.resources import NODES, Resource
 from podidentity.config.mic import mic_settings
+from podidentity.kube.auth import StaticToken
 from podidentity.kube.client import KubeClient
-from podidentity.kube.errors import Forbidden
+from podidentity.kube.errors import ApiError, Forbidden, Invalid
+from podidentity.kube.request import MERGE_PATCH
+from podidentity.kube.settings import KubeSettings
 from podidentity.mic.startup_taint import TAINT, StartupTaints, removal
 from podidentity.telemetry.logging import get_logger
 
@@ -98,7 +101,7 @@ def test_it_is_off_unless_asked_for() -> None:
     assert mic_settings(["--manage-startup-taint"], environ, "host").nmi_selector == "component=nmi"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def tainted(real_server: RealServer) -> Iterator[RealServer]:
     """A node with the taint and another one, and an nmi on it that is Ready, on a real API server."""
     spec: Any = {"taints": [{"key": key, "effect": "NoSchedule"} for key in ("keep", TAINT)]}
@@ -129,20 +132,66 @@ def tainted(real_server: RealServer) -> Iterator[RealServer]:
         real_server.kubectl("delete", "namespace", "taints", "--wait=false")
 
 
-async def test_real_node_loses_that_taint_and_keeps_the_other(tainted: RealServer) -> None:
-    """On a real API server the patch takes one taint off; mic's account may do it with the shipped role only."""
-    account = "--as=system:serviceaccount:default:aad-pod-id-mic-service-account"
-    ask = ("auth", "can-i", "patch", "nodes", account)
+ACCOUNT = "aad-pod-id-mic-service-account"
+
+
+@pytest.fixture
+async def mic(tainted: RealServer) -> AsyncIterator[KubeClient]:
+    """A client with the token of mic's account, which has the shipped role and policy, once both are in force."""
+    ask = ("auth", "can-i", "patch", "nodes", f"--as=system:serviceaccount:default:{ACCOUNT}")
     assert tainted.kubectl(*ask).stdout.strip() == "no"
-    assert tainted.kubectl("apply", "-f", str(MANIFEST)).returncode == 0
+    tainted.kubectl("create", "serviceaccount", ACCOUNT, "-n", "default")
+    token = tainted.kubectl("create", "token", ACCOUNT, "-n", "default").stdout.strip()
+    settings = KubeSettings(server=tainted.url, ca_file=str(tainted.ca), token_source=StaticToken(token))
     try:
-        assert tainted.kubectl(*ask).stdout.strip() == "yes"
+        assert tainted.kubectl("apply", "-f", str(MANIFEST)).returncode == 0
+        async with KubeClient(settings, user_agent="test") as client:
+            async with asyncio.timeout(90):
+                label = {"metadata": {"labels": {"tried": "it"}}}
+                while "mic may" not in await refusal(client, label, dryRun="All"):  # noqa: ASYNC110 - on a server
+                    await asyncio.sleep(0.2)
+            yield client
     finally:
         tainted.kubectl("delete", "-f", str(MANIFEST))
-    async with KubeClient(tainted.settings(), user_agent="test") as client:
-        found = await client.get(NODES, "tainted")
-        taints = StartupTaints(client, lambda: [found], namespace="taints", selector="component=nmi", log=get_logger())
-        await taints._look_at(found)
-        keys = [taint.key for taint in (await client.get(NODES, "tainted")).spec.taints]
-    assert TAINT not in keys
-    assert "keep" in keys
+        tainted.kubectl("delete", "serviceaccount", ACCOUNT, "-n", "default")
+
+
+async def refusal(mic: KubeClient, patch: object, **params: str) -> str:
+    """What is said of a merge patch of the node; empty when it is accepted."""
+    try:
+        await mic.raw("PATCH", "/api/v1/nodes/tainted", params=params, body=patch, content_type=MERGE_PATCH)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+async def test_real_node_loses_that_taint_and_keeps_the_other(tainted: RealServer, mic: KubeClient) -> None:
+    """On a real API server mic's patch, with mic's rights and under its policy, takes one taint off."""
+    async with KubeClient(tainted.settings(), user_agent="test") as admin:
+        found = await admin.get(NODES, "tainted")
+        taints = StartupTaints(admin, lambda: [found], namespace="taints", selector="component=nmi", log=get_logger())
+        assert await taints._is_ready("tainted")
+        keys = [taint.key for taint in (await mic.patch_json(NODES, "tainted", "", removal(found))).spec.taints]
+        assert TAINT not in keys
+        assert "keep" in keys
+        with pytest.raises(Invalid):
+            await taints._look_at(found)
+
+
+async def test_mic_may_change_nothing_else_of_a_node(tainted: RealServer, mic: KubeClient) -> None:
+    """Protects nodes from whoever has mic's token: no other taint, label, or field can be changed with it."""
+    spec = json.loads(tainted.kubectl("get", "node", "tainted", "-o", "json").stdout)["spec"]
+    keep = [taint for taint in spec["taints"] if taint["key"] != TAINT]
+    ours, other = ({"key": key, "effect": "NoSchedule"} for key in (TAINT, "other"))
+    refused: list[object] = [
+        {"spec": {"taints": [ours]}},
+        {"spec": {"taints": [*keep, other]}},
+        {"spec": {"taints": []}},
+        {"spec": {"taints": keep, "unschedulable": True}},
+        {"spec": {"taints": keep, "providerID": "azure:///x"}},
+        {"spec": {"taints": keep}, "metadata": {"annotations": {"a": "b"}}},
+        {"spec": {"taints": keep}, "metadata": {"finalizers": ["example.com/stays"]}},
+    ]
+    for patch in refused:
+        assert "mic may" in await refusal(mic, patch), patch
+    assert await refusal(mic, {"spec": {"taints": keep}}, dryRun="All") == ""
