@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ class Arm:
 @pytest.fixture
 async def arm() -> AsyncIterator[Arm]:
     """A compute client that retries quickly."""
+    importlib.import_module("podidentity.azure.arm_pipeline")  # slow, and no part of a call's deadline
     metrics: list[tuple[str, AzureError | None]] = []
     credential = FixedCredential()
     async with fake_server() as fake:

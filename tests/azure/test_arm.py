@@ -23,6 +23,7 @@ from podidentity.azure.errors import (
     HostNotFound,
     LinkedAuthorizationFailed,
     OperationFailed,
+    SubscriptionNotFound,
     Throttled,
     TokenError,
 )
@@ -194,6 +195,7 @@ async def test_failed_operation_without_reason(arm: Arm) -> None:
     [
         (403, error("AuthorizationFailed"), AuthorizationFailed),
         (404, error("ResourceNotFound"), HostNotFound),
+        (404, error("SubscriptionNotFound"), SubscriptionNotFound),
         (409, error("Conflict"), ConflictError),
         (409, error("ConflictingConcurrentWriteNotAllowed"), ConflictError),
         (400, error("InvalidParameter"), AzureStatusError),

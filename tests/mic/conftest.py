@@ -176,6 +176,8 @@ class FakeArm:
         self.hanging: set[str] = set()
         self.patch_seconds = 10.0
         self.in_flight: Counter[str] = Counter()
+        self.paths, self.dead = set[str](), set[str]()
+        self.provisioning: dict[str, str] = {}
 
     def add_host(self, name: str, type_: str = "") -> None:
         """A scale set without identities."""
@@ -185,6 +187,7 @@ class FakeArm:
     async def get(self, host: HostId) -> HostIdentities:
         """Read."""
         self.gets[host.name] += 1
+        self.paths.add(host.path)
         await asyncio.sleep(0.1)
         error = self.get_fault(host.name)
         if error is not None:
@@ -216,6 +219,7 @@ class FakeArm:
         present = self.attached[name]
         for key in patch.remove:
             present.pop(key)
+            self.dead.discard(f"{name} {key}")
         if "UserAssigned" not in patch.type:
             assert not present, f"type {patch.type} would drop {sorted(present)}"
         for key in patch.add:
@@ -228,16 +232,12 @@ class FakeArm:
         if name not in self.attached:
             raise HostNotFound(404, "ResourceNotFound", f"{name} was not found")
         found = {
-            fold(key): UserAssigned(resource_id=key.upper(), client_id=client.upper(), principal_id="")
+            fold(key): UserAssigned(key.upper(), "", "")
+            if f"{name} {fold(key)}" in self.dead
+            else UserAssigned(key.upper(), client.upper(), f"principal of {client}")
             for key, client in self.attached[name].items()
         }
-        return HostIdentities(
-            type=self.types[name],
-            user_assigned=found,
-            provisioning_state="Succeeded",
-            location="westeurope",
-            system_principal_id="",
-        )
+        return HostIdentities(self.types[name], found, self.provisioning.get(name, "Succeeded"), "westeurope")
 
 
 class Recorder:

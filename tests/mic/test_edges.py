@@ -15,7 +15,14 @@ from podidentity.api.meta import ObjectMeta
 from podidentity.azure.cloud import cloud_named
 from podidentity.azure.config import AzureConfig
 from podidentity.azure.credentials import AccessToken
-from podidentity.azure.errors import AuthorizationFailed, AzureUnavailable, FailedIdentityOperation, TokenError
+from podidentity.azure.errors import (
+    ApiVersionRefused,
+    AuthorizationFailed,
+    AzureUnavailable,
+    FailedIdentityOperation,
+    SubscriptionNotFound,
+    TokenError,
+)
 from podidentity.config.redact import SecretText
 from podidentity.kube.errors import AlreadyExists, Conflict, NotFound
 from podidentity.kube.store import Change
@@ -244,6 +251,10 @@ def test_messages_say_what_to_do() -> None:
     """Protects the remedy in each message."""
     denied = AuthorizationFailed(403, "AuthorizationFailed", "no")
     assert "Virtual Machine Contributor" in host_error(denied, HOST)
+    refused = ApiVersionRefused(400, "NoRegisteredProviderFound", "no")
+    refused.supported = ("2023-03-01", "2024-07-01", "2025-01-01-preview")
+    assert "--compute-api-version=2024-07-01" in host_error(refused, HOST)
+    assert "tenantId" in host_error(SubscriptionNotFound(404, "SubscriptionNotFound", "no"), HOST)
     assert "azure.json" in host_error(TokenError(401, "invalid_client", "AADSTS7000215"), HOST)
     assert "will try again" in host_error(AzureUnavailable("net"), HOST)
     assert "check that the identity exists" in attach_error(AzureUnavailable("net"), "id", HOST)

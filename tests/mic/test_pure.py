@@ -12,6 +12,7 @@ from podidentity.api.core import Node, NodeSpec
 from podidentity.api.meta import ObjectMeta
 from podidentity.azure.arm import HostIdentities, IdentityPatch, UserAssigned
 from podidentity.azure.errors import (
+    ApiVersionRefused,
     AuthorizationFailed,
     AzureError,
     AzureStatusError,
@@ -19,6 +20,7 @@ from podidentity.azure.errors import (
     FailedIdentityOperation,
     LinkedAuthorizationFailed,
     OperationFailed,
+    SubscriptionNotFound,
     Throttled,
 )
 from podidentity.mic.failures import judge, next_keys, succeeded
@@ -145,6 +147,8 @@ def test_halving_finds_exactly_the_bad(keys: frozenset[str], data: st.DataObject
         (FailedIdentityOperation(400, "FailedIdentityOperation", ""), False),
         (OperationFailed(0, "OperationFailed", ""), False),
         (AzureStatusError(500, "InternalServerError", ""), True),
+        (ApiVersionRefused(400, "InvalidApiVersionParameter", ""), True),
+        (SubscriptionNotFound(404, "SubscriptionNotFound", ""), True),
     ],
 )
 def test_who_is_to_blame(error: AzureError, host: bool) -> None:

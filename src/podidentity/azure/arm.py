@@ -42,6 +42,7 @@ class ComputeClient:
         *,
         user_agent: str,
         base_url: str | None = None,
+        api_version: str = arm_request.API_VERSION,
         clock: Clock | None = None,
         rng: random.Random | None = None,
         metrics: Metrics | None = None,
@@ -65,13 +66,14 @@ class ComputeClient:
             fence=fence,
         )
         self._deadlines = self._arm.deadlines
+        self._api_version = api_version
         self._metrics = metrics
 
     async def get(self, host: HostId) -> HostIdentities:
         """Read what the host has. Raises the tree of ``azure.errors``."""
         with self._metered(arm_request.operation_type(host, "get")):
             async with deadline(self._deadlines.call, "GET"):
-                answer = await self._arm.call("GET", arm_request.host_url(self._arm.base_url, host))
+                answer = await self._arm.call("GET", self._url(host))
             return arm_request.parse_host(answer.body)
 
     async def patch(self, host: HostId, patch: IdentityPatch, *, known: HostIdentities | None = None) -> None:
@@ -89,8 +91,11 @@ class ComputeClient:
         """Close the connections and the credential."""
         await self._arm.close()
 
+    def _url(self, host: HostId) -> str:
+        return arm_request.host_url(self._arm.base_url, host, self._api_version)
+
     async def _patch_and_follow(self, host: HostId, patch: IdentityPatch) -> None:
-        url = arm_request.host_url(self._arm.base_url, host)
+        url = self._url(host)
         async with deadline(self._deadlines.call, "PATCH"):
             answer = await self._arm.call("PATCH", url, arm_request.patch_body(patch))
         progress = arm_request.started(

@@ -9,6 +9,7 @@ import msgspec
 
 from podidentity.azure.answers import MAX_RETRY_AFTER, excerpt
 from podidentity.azure.errors import (
+    ApiVersionRefused,
     AuthenticationFailed,
     AuthorizationFailed,
     AzureStatusError,
@@ -17,6 +18,7 @@ from podidentity.azure.errors import (
     HostNotFound,
     LinkedAuthorizationFailed,
     OperationFailed,
+    SubscriptionNotFound,
     Throttled,
     TooManyIdentities,
 )
@@ -36,6 +38,11 @@ _ONE_RESOURCE: Final = re.compile(r"identity operation for resource '([^']{1,100
 _WAIT: Final = re.compile(r"retry after ([0-9]{1,5}) seconds", re.IGNORECASE)
 _BUSY: Final = re.compile(r"temporarily throttled|too many requests", re.IGNORECASE)
 _TOO_MANY: Final = re.compile(r"exceed limit '?[0-9]+'? in one request", re.IGNORECASE)
+_VERSIONS: Final = re.compile(r"supported (?:api-?)?versions? (?:are|is):? '([^']{1,6000})'", re.IGNORECASE)
+_VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?")
+_VERSION_CODES: Final = frozenset(
+    {"InvalidApiVersionParameter", "NoRegisteredProviderFound", "UnsupportedApiVersion", "MissingApiVersionParameter"}
+)
 
 
 class _Detail(msgspec.Struct, frozen=True):
@@ -96,6 +103,11 @@ def _classified(
             wait = _WAIT.search(message)
             failed.retry_after = min(float(wait[1]), MAX_RETRY_AFTER) if wait else retry_after
         return failed
+    if code in _VERSION_CODES:
+        refused = ApiVersionRefused(status, code, short, retry_after=retry_after, headers=headers)
+        named = _VERSIONS.search(message)
+        refused.supported = tuple(sorted(set(_VERSION.findall(named[1])))) if named else ()
+        return refused
     kind = TooManyIdentities if _TOO_MANY.search(message) else _BY_CODE.get(code) or _BY_STATUS.get(status)
     return (kind or AzureStatusError)(status, code, short, retry_after=retry_after, headers=headers)
 
@@ -105,6 +117,7 @@ _BY_CODE: Final[Mapping[str, type[AzureStatusError]]] = {
     "Conflict": ConflictError,
     "ConflictingConcurrentWriteNotAllowed": ConflictError,
     "TooManyRequests": Throttled,
+    "SubscriptionNotFound": SubscriptionNotFound,
 }
 _BY_STATUS: Final[Mapping[int, type[AzureStatusError]]] = {
     401: AuthenticationFailed,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 API_VERSION: Final = "2019-12-01"
+"""What the original asks for, and with it all that its identities need."""
 FIRST_POLL: Final = 0.1
 """Seconds before the first poll when ARM names no time; doubled each time up to LONGEST_POLL."""
 LONGEST_POLL: Final = 5.0
@@ -39,6 +40,11 @@ class UserAssigned:
     client_id: str
     principal_id: str
 
+    @property
+    def complete(self) -> bool:
+        """Whether ARM knows whose it is: not yet right after it was attached, never again when it was created anew."""
+        return bool(self.client_id and self.principal_id)
+
 
 @dataclass(frozen=True)
 class HostIdentities:
@@ -49,6 +55,11 @@ class HostIdentities:
     provisioning_state: str = ""
     location: str = ""
     system_principal_id: str = ""
+
+    @property
+    def updating(self) -> bool:
+        """Whether somebody's change of the host is under way."""
+        return fold(self.provisioning_state) == "updating"
 
 
 @dataclass(frozen=True)
@@ -92,10 +103,10 @@ def operation_type(host: HostId, verb: Literal["get", "update"]) -> str:
     return f"{'vm' if host.kind == 'virtualMachines' else 'vmss'}_{verb}"
 
 
-def host_url(base_url: str, host: HostId) -> str:
+def host_url(base_url: str, host: HostId, api_version: str = API_VERSION) -> str:
     """The address of a VM or scale set. ``base_url`` has no trailing slash."""
     path = quote("/" + host.path.lstrip("/"), safe="/()._-~")
-    return f"{base_url}{path}?api-version={API_VERSION}"
+    return f"{base_url}{path}?api-version={api_version}"
 
 
 def patch_body(patch: IdentityPatch) -> bytes:

@@ -14,6 +14,8 @@
         ├── ConflictError             409
         ├── FailedIdentityOperation   one identity, named in ``ids``, could not be attached
         ├── TooManyIdentities         over the limit of keys in one request
+        ├── ApiVersionRefused         the api-version is not taken; ``supported``: those that are
+        ├── SubscriptionNotFound      404 of the subscription: moved, or not of this tenant
         ├── HostDeleting              the machine is being deleted; nothing was sent
         ├── OperationFailed           the long-running operation ended in Failed or Canceled
         └── KeyVaultError             the vault refused
@@ -111,6 +113,16 @@ class FailedIdentityOperation(AzureStatusError):  # noqa: N818 - Azure's own cod
 
 class TooManyIdentities(AzureStatusError):  # noqa: N818 - named after the limit
     """More keys in one request than ARM takes (150)."""
+
+
+class ApiVersionRefused(AzureStatusError):  # noqa: N818 - named after the answer
+    """The api-version is not taken any more, or not for this host; ``supported``: those that are, as far as named."""
+
+    supported: tuple[str, ...] = ()
+
+
+class SubscriptionNotFound(AzureStatusError):  # noqa: N818 - Azure's own code
+    """The subscription is not known to the tenant: moved or deleted. It says nothing about a host."""
 
 
 class HostDeleting(AzureStatusError):  # noqa: N818 - named after the state

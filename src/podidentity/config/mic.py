@@ -16,6 +16,7 @@ from podidentity.config.settings import (
     at_least,
     azure_environ,
     azure_environ_field,
+    dated,
     flag,
     namespaced,
     one_of,
@@ -82,6 +83,9 @@ class MicSettings(CommonSettings):
     )
     identity_removal_linger: float = flag(
         "identity-removal-linger", DURATION, 120.0, "how long an unused identity stays on its host", at_least(0.0)
+    )
+    compute_api_version: str = flag(
+        "compute-api-version", TEXT, "2019-12-01", "api-version of VMs and scale sets, where Azure refuses it", dated
     )
     manage_startup_taint: bool = switch(
         "manage-startup-taint", "take aadpodidentity.k8s.io/agent-not-ready off a node once its nmi is Ready"

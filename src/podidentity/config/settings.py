@@ -34,6 +34,8 @@ AZURE_NAMES: Final = (
 """Names of the environment that the Azure side reads."""
 _NAMESPACED: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
+_DATED: Final = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
+
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
@@ -85,6 +87,11 @@ def at_least(lowest: N) -> Callable[[N], str]:
 def one_of(*words: str) -> Callable[[str], str]:
     """Give a check for a word."""
     return lambda value: "" if value in words else f"is none of {', '.join(words)}"
+
+
+def dated(value: str) -> str:
+    """Check for an api-version of Azure."""
+    return "" if _DATED.fullmatch(value) else "is not an api-version such as 2024-07-01"
 
 
 def namespaced(value: str) -> str:

@@ -374,6 +374,7 @@ def _compute(
         source.current().cloud,
         CurrentCredential(source.current, credential_for),
         user_agent=build.user_agent("MIC", settings.custom_user_agent),
+        api_version=settings.compute_api_version,
         metrics=meter,
         fence=fence,
     )

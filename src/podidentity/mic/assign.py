@@ -36,6 +36,8 @@ PATCH_RATE: Final = (4 / 60, 12.0)
 """ARM's limits for one machine: refill a second, and cap."""
 RESTART_DELAY: Final = 5.0
 TICK: Final = 0.005
+SETTLE: Final = 5.0
+"""Seconds between two looks at a host that somebody else is changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,10 @@ class HostActor:
         if decided.look_later:
             deadlines.append(memory.looked_at + RIPEN)
         ripe = decided.look_later and now - memory.looked_at >= RIPEN
+        settling = bool(decided.add or decided.remove) and memory.ripening.settling(now)
+        if settling:
+            deadlines.append(memory.looked_at + SETTLE)
+            ripe = ripe or now - memory.looked_at >= SETTLE
         drift = now >= self._next_look and any(self.shelf.wanted_by_id)
         if decided.look or ripe or drift:
             wait = self._gets.try_take()
@@ -158,7 +164,7 @@ class HostActor:
             else:
                 self._looking_since = now
                 tasks.create_task(self._look(host), name=f"look {host.key}")
-        elif memory.known is not None and (decided.add or decided.remove):
+        elif memory.known is not None and not settling and (decided.add or decided.remove):
             deadlines.append(self._start_patch(tasks, host, memory.known, decided, now))
         deadlines.append(self._next_look)
         return deadlines

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from podidentity.azure.arm import IdentityPatch
 from podidentity.azure.errors import (
+    ApiVersionRefused,
     AuthorizationFailed,
     AzureError,
     AzureStatusError,
@@ -73,7 +74,7 @@ def _about_identities(error: AzureError) -> bool:
         return not error.throttled
     if isinstance(error, LinkedAuthorizationFailed):
         return True
-    if isinstance(error, Throttled | AuthorizationFailed):
+    if isinstance(error, Throttled | AuthorizationFailed | ApiVersionRefused):
         return False
     if isinstance(error, OperationFailed | TooManyIdentities):
         return True

@@ -14,12 +14,21 @@ from typing import Final
 
 from podidentity.aio.backoff import Backoff
 from podidentity.azure.arm import HostIdentities, IdentityPatch
-from podidentity.azure.errors import AuthorizationFailed, AzureError, ConflictError, HostNotFound, TokenError
+from podidentity.azure.errors import (
+    ApiVersionRefused,
+    AuthorizationFailed,
+    AzureError,
+    ConflictError,
+    HostNotFound,
+    SubscriptionNotFound,
+    TokenError,
+)
 from podidentity.mic import messages
 from podidentity.mic.failures import judge, next_keys, succeeded
 from podidentity.mic.names import plain_is_free
 from podidentity.mic.plan import HostView, IdFacts, Item
 from podidentity.mic.record import Record
+from podidentity.mic.ripening import Ripening
 from podidentity.mic.wanted import AssignmentKey
 from podidentity.mic.world import Shelf, Tally
 from podidentity.rules.resource_id import HostId
@@ -39,6 +48,8 @@ PERSISTENT: Final = 3
 
 HOST_BACKOFF: Final = Backoff(initial=1.0, factor=2.0, maximum=60.0, jitter=0.2)
 BLOCK_BACKOFF: Final = Backoff(initial=10.0, factor=2.0, maximum=300.0, jitter=0.2)
+FOR_PEOPLE: Final = (ApiVersionRefused, AuthorizationFailed, SubscriptionNotFound, TokenError)
+"""Refusals that do not pass by themselves: users hear of them at once."""
 WRITE_BACKOFF: Final = Backoff(initial=0.5, factor=2.0, maximum=60.0, jitter=0.2)
 
 
@@ -62,6 +73,7 @@ class HostMemory:
         self.looked_at = -math.inf
         self.not_before = -math.inf
         self.trouble = ""
+        self.ripening = Ripening()
         self._gone = False
         self._blind = False
         self._failures = 0
@@ -104,6 +116,8 @@ class HostMemory:
             blind=slow or (self._blind and now < self.not_before),
             blocked={key: pause.message for key, pause in self._blocks.items() if pause.until > now},
             due=frozenset(due),
+            unripe=self.ripening.unripe(),
+            dead={key: self._removable(shelf, key) for key in self.ripening.dead()},
             immutable=self._immutable,
         )
 
@@ -118,6 +132,7 @@ class HostMemory:
     def looked(self, found: HostIdentities, now: float) -> None:
         """The host was read."""
         self.known, self.looked_at = found, now
+        self.ripening.heard(found, now)
         self._gone = self._blind = False
         self._failures = 0
         self.trouble = ""
@@ -156,6 +171,7 @@ class HostMemory:
         self._failures = self._conflicts = 0
         self.trouble = ""
         self._groups = succeeded(patch, self._groups)
+        self.ripening.detached(patch.remove)
         for key in patch.add | patch.remove:
             self._blocks.pop(key, None)
 
@@ -208,7 +224,7 @@ class HostMemory:
         delay = error.retry_after if error.retry_after is not None else HOST_BACKOFF.delay(self._failures, self._rng)
         self._failures += 1
         self.not_before = now + max(delay, HOST_BACKOFF.initial * (1 - HOST_BACKOFF.jitter))
-        if isinstance(error, AuthorizationFailed | TokenError) or self._failures >= PERSISTENT:
+        if isinstance(error, FOR_PEOPLE) or self._failures >= PERSISTENT:
             self.trouble = messages.host_error(error, host)
 
     def _resources(self, shelf: Shelf, items: tuple[Item, ...], *, fresh: bool) -> set[str]:
@@ -216,7 +232,13 @@ class HostMemory:
         resources |= {item.wanted.resource for item in items if item.wanted is not None}
         if self.known is not None and fresh:
             resources |= {key for key in shelf.wanted_by_id if key not in self.known.user_assigned}
+        resources |= self.ripening.without & shelf.wanted_by_id.keys()
         return resources - {""}
+
+    def _removable(self, shelf: Shelf, resource: str) -> bool:
+        """Whether none of those that want an identity calls it one that is never removed."""
+        wanting = (shelf.wanted[key].client_id for key in shelf.wanted_by_id.get(resource, ()))
+        return self._immutable.isdisjoint(wanting)
 
     def _facts(self, shelf: Shelf, resource: str, due: set[str]) -> IdFacts:
         tally = shelf.tallies.get(resource, Tally())

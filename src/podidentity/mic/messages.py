@@ -5,7 +5,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from podidentity.azure.errors import AuthorizationFailed, AzureError, LinkedAuthorizationFailed, TokenError
+from podidentity.azure.errors import (
+    ApiVersionRefused,
+    AuthorizationFailed,
+    AzureError,
+    LinkedAuthorizationFailed,
+    SubscriptionNotFound,
+    TokenError,
+)
 from podidentity.mic.wanted import Wanted
 from podidentity.rules.resource_id import HostId
 
@@ -71,6 +78,14 @@ def wrong_client_id(want: Wanted, found: str) -> str:
     )
 
 
+def created_anew(want: Wanted) -> str:
+    """An identity without a principal that is not mic's to detach."""
+    return (
+        f"{want.identity.spec.resource_id} has no principal on its machine: it was deleted and created anew under its "
+        f"name, and was on the machine before the controller; detach it from the machine and attach it again by hand"
+    )
+
+
 def attach_error(error: AzureError, resource: str, host: HostId) -> str:
     """ARM would not attach one identity: which role is missing where, or Azure's own words."""
     if isinstance(error, LinkedAuthorizationFailed):
@@ -87,6 +102,17 @@ def host_error(error: AzureError, host: HostId) -> str:
         return (
             f"the controller's identity may not change {host.path}; give it the role '{MACHINE_ROLE}' on that scope "
             f"({error})"
+        )
+    if isinstance(error, ApiVersionRefused):
+        newest = [version for version in error.supported if "preview" not in version][-1:] or ["one that Azure names"]
+        return (
+            f"Azure does not take the controller's api-version for {host.path}; give mic the flag "
+            f"--compute-api-version={newest[0]} ({error})"
+        )
+    if isinstance(error, SubscriptionNotFound):
+        return (
+            f"the subscription of {host.path} is not known to the controller's tenant; if it was moved, check tenantId "
+            f"and the identity in azure.json ({error})"
         )
     if isinstance(error, TokenError):
         return f"the controller cannot sign in to Azure; check azure.json and its identity ({error})"

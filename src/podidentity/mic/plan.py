@@ -7,6 +7,7 @@ finalizer until the identity it stands for may be forgotten: so a restart at any
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -103,6 +104,8 @@ class HostView:
 
     ``known`` is the last answer about the host; ``fresh``: it may be acted upon; ``patching``: a PATCH is in flight,
     ``known`` is from before it. ``gone``: ARM has no such host. ``blind``: the host cannot be read at present.
+    ``unripe``: identities whose principal is not known yet. ``dead``: those that will not get one (they were created
+    anew under their names) -> whether they may be detached.
     ``blocked``: identity -> why it is left alone for a while. ``due``: deleted records whose linger has passed.
     ``immutable``: folded client ids that are never removed.
     """
@@ -117,6 +120,8 @@ class HostView:
     blind: bool = False
     blocked: Mapping[str, str] = field(default_factory=dict)
     due: frozenset[str] = frozenset()
+    unripe: AbstractSet[str] = frozenset()
+    dead: Mapping[str, bool] = field(default_factory=dict)
     immutable: frozenset[str] = frozenset()
 
 
@@ -150,6 +155,7 @@ def plan(view: HostView) -> HostPlan:
     for item in view.items:
         planner.item(item)
     planner.missing()
+    planner.incomplete()
     return HostPlan(
         writes=tuple(planner.writes),
         look=planner.look and view.host is not None and not view.patching,
@@ -221,6 +227,15 @@ class _Planner:
         }
         self.add |= absent - set(view.blocked)
 
+    def incomplete(self) -> None:
+        """Collect what the host has of identities that were created anew: detached now, they are missing next time."""
+        view = self.view
+        ours = {key for key, facts in view.facts.items() if facts.wanted and facts.live and facts.ours}
+        self.look_later = self.look_later or bool(ours & view.unripe)
+        if view.known is None or not view.fresh or view.patching:
+            return
+        self.remove |= {key for key in ours - set(view.blocked) if view.dead.get(key)}
+
     def _facts(self, resource: str) -> IdFacts:
         return self.view.facts.get(resource, IdFacts())
 
@@ -282,6 +297,11 @@ class _Planner:
                 self.look = True
             elif view.fresh and not view.patching and rec.unlooked:
                 self.writes.append(Looked(rec))
+        elif want.resource in view.dead:
+            if not usable:
+                self.look = True
+            elif not (view.dead[want.resource] and self._facts(want.resource).ours):
+                self.stuck.append(Stuck(want, messages.created_anew(want)))
         elif fold(found.client_id) == want.client_id:
             if usable:
                 foreign = YES if not self._facts(want.resource).ours else ""
