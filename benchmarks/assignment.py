@@ -13,12 +13,17 @@ from functools import partial
 from pathlib import Path
 
 import aiohttp
+import msgspec
 
 from loopback import CONTROLLER, CONTROLLER_SECRET, TENANT, Site, running_site
 from podidentity.api.constants import POD_LABEL
-from podidentity.api.identity import AzureAssignedIdentity, AzureAssignedIdentityStatus
+from podidentity.api.core import Pod, PodSpec
+from podidentity.api.identity import AzureAssignedIdentity
 from podidentity.api.meta import ObjectMeta
-from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, EVENTS
+from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS, EVENTS
+from podidentity.kube.reflector import Reflector
+from podidentity.kube.store import Change, Store
+from podidentity.mic.wanted import assigned_identity, wanted
 from processes import ProcessError, cpu, ended, free_port, last_line, started
 from report import Report, ratio
 
@@ -81,21 +86,25 @@ class Records:
     assigned_at: dict[str, float] = field(default_factory=dict)
     writes: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    following: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def follow(self, site: Site) -> None:
         """Watch until cancelled."""
-        version = (await site.client.list(AZURE_ASSIGNED_IDENTITIES)).resource_version
-        async for event in site.client.watch(AZURE_ASSIGNED_IDENTITIES, resource_version=version, timeout=600):
-            if event.object is None:
-                continue
-            self.writes += 1
-            if event.type == "DELETED":
-                self.states.pop(event.object.name, None)
-            else:
-                self.states[event.object.name] = event.object.status.status
-                if event.object.status.status == "Assigned":
-                    self.assigned_at.setdefault(event.object.name, time.monotonic())
-            self.changed.set()
+        reflector = Reflector(site.client, AZURE_ASSIGNED_IDENTITIES, Store(), on_change=self._changed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(reflector.run())
+            await reflector.synced.wait()
+            self.following.set()
+
+    def _changed(self, change: Change[AzureAssignedIdentity]) -> None:
+        self.writes += 1
+        if change.new is not None:
+            self.states[change.new.name] = change.new.status.status
+            if change.new.status.status == "Assigned":
+                self.assigned_at.setdefault(change.new.name, time.monotonic())
+        elif change.old is not None:
+            self.states.pop(change.old.name, None)
+        self.changed.set()
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until it holds; TimeoutError after PATIENCE seconds."""
@@ -200,18 +209,21 @@ async def unbind(site: Site, case: Case) -> None:
 
 
 async def floor(site: Site, count: int) -> float:
-    """Writes a second that a bare client gets from this API: ``count`` records created, settled and deleted."""
+    """Writes a second that a bare client gets from this API: ``count`` records like mic's, created, settled, deleted.
 
-    def record(number: int) -> AzureAssignedIdentity:
-        meta = ObjectMeta(name=f"floor-{number}", namespace="default")
-        kind = AZURE_ASSIGNED_IDENTITIES
-        status = AzureAssignedIdentityStatus(status="Created", available_replicas=1)
-        return AzureAssignedIdentity(api_version=kind.api_version, kind=kind.kind, metadata=meta, status=status)
+    Call it before mic runs: no pod has them.
+    """
+    identity = (await site.client.list(AZURE_IDENTITIES)).items[0]
+    binding = (await site.client.list(AZURE_IDENTITY_BINDINGS)).items[0]
 
     async def write(number: int) -> None:
         name = f"floor-{number}"
+        meta = ObjectMeta(name=name, namespace="default", uid=name)
+        pod = Pod(metadata=meta, spec=PodSpec(node_name="node-0"))
+        record = assigned_identity(wanted(pod, identity, binding, "default"), name, {}, state="Created")
+        record = msgspec.structs.replace(record, metadata=msgspec.structs.replace(record.metadata, finalizers=()))
         assigned = [{"op": "replace", "path": "/status/status", "value": "Assigned"}]
-        await site.client.create(AZURE_ASSIGNED_IDENTITIES, record(number))
+        await site.client.create(AZURE_ASSIGNED_IDENTITIES, record)
         await site.client.patch_json(AZURE_ASSIGNED_IDENTITIES, name, "default", assigned)
         await site.client.delete(AZURE_ASSIGNED_IDENTITIES, name, "default")
 

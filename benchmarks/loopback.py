@@ -1,4 +1,4 @@
-"""The embedded Kubernetes API and the simulated Azure as processes on loopback, for benchmarks without namespaces."""
+"""A Kubernetes API (embedded or real) and the simulated Azure as processes on loopback, without namespaces."""
 
 from __future__ import annotations
 
@@ -11,21 +11,31 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import yaml
 
+from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS
 from podidentity.kube.client import KubeClient
+from podidentity.kube.errors import KubeError
 from podidentity.kube.settings import load_settings
 from podidentity.lab.cloud import AdminClient
+from podidentity.lab.control_plane import ControlPlane
 from podidentity.lab.kubeconfig import write_kubeconfig
 from podidentity.lab.layout import Layout
 from podidentity.lab.pki import make_pki
+from podidentity.lab.programs import programs
 from podidentity.manifests.shipped import shipped
 from processes import free_port, started
+
+Server = Literal["embedded", "real"]
+"""Which Kubernetes API: the lab's own, or etcd and kube-apiserver."""
 
 TENANT = "22222222-2222-2222-2222-222222222222"
 CONTROLLER = "33333333-3333-3333-3333-333333333333"
 CONTROLLER_SECRET = "benchmark"
+READY_SECONDS: Final = 90.0
+"""The most a real API server may take until it is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +86,8 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(root: Path, seed: Mapping[str, object]) -> AsyncIterator[Site]:
-    """Start both in ``root``, with the product's CRDs."""
+async def running_site(root: Path, seed: Mapping[str, object], server: Server = "embedded") -> AsyncIterator[Site]:
+    """Start both in ``root``, with the product's CRDs. ConfigError where the real API's programs are missing."""
     layout = Layout(root)
     layout.make()
     make_pki(layout.pki, (), ())
@@ -85,7 +95,8 @@ async def running_site(root: Path, seed: Mapping[str, object]) -> AsyncIterator[
     port = free_port()
     write_kubeconfig(layout, port)
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(_api(layout, port))
+        start = _api if server == "embedded" else _real_api
+        api = await stack.enter_async_context(start(layout, port))
         azure_port = await stack.enter_async_context(_azure(layout))
         proxy_port = await stack.enter_async_context(_proxy(azure_port))
         settings = load_settings(str(layout.kubeconfig), os.environ)
@@ -104,6 +115,33 @@ async def _api(layout: Layout, port: int) -> AsyncIterator[int]:
     words += ["--listen", f"127.0.0.1:{port}", "--ready-file", str(ready)]
     async with started(words, layout.logs / "api.log", ready=ready) as pid:
         yield pid
+
+
+@asynccontextmanager
+async def _real_api(layout: Layout, port: int) -> AsyncIterator[int]:
+    found = programs(os.environ)
+    plane = ControlPlane(layout.kube_data / "etcd", layout.pki, "127.0.0.1", port, free_port(), free_port())
+    etcd, apiserver = plane.etcd(found.require("etcd")), plane.apiserver(found.require("kube-apiserver"))
+    async with (
+        started(etcd, layout.logs / "etcd.log"),
+        started(apiserver, layout.logs / "api.log") as pid,
+        KubeClient(load_settings(str(layout.kubeconfig), os.environ), user_agent="podidentity-benchmark") as client,
+    ):
+        await _answered(client, "/readyz")
+        await _answered(client, "/api/v1/namespaces/default")
+        yield pid
+
+
+async def _answered(client: KubeClient, path: str) -> None:
+    """Wait until the API answers ``path`` with success; TimeoutError after READY_SECONDS."""
+    async with asyncio.timeout(READY_SECONDS):
+        while True:
+            try:
+                await client.raw("GET", path)
+            except KubeError:
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 @asynccontextmanager
@@ -150,3 +188,5 @@ async def _objects(client: KubeClient) -> None:
     for document in yaml.safe_load_all(shipped("deployment-rbac.yaml").read_text()):
         if document and document["kind"] == "CustomResourceDefinition":
             await client.raw("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body=document)
+    for resource in (AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS, AZURE_ASSIGNED_IDENTITIES):
+        await _answered(client, resource.path("default"))

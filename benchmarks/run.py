@@ -22,6 +22,7 @@ import clusters
 import events
 import hostile
 import memory
+import scale
 import tokens
 import waiting
 from podidentity.aio.signals import until_signal
@@ -32,6 +33,7 @@ from report import Report, show
 Benchmark = Callable[[bool], Awaitable[Report]]
 BENCHMARKS: Mapping[str, Benchmark] = {
     "events": events.measure,
+    "scale": scale.measure,
     "assignment": assignment.measure,
     "clusters": clusters.measure,
     "tokens": tokens.measure,

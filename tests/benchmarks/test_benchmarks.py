@@ -27,13 +27,15 @@ async def _run(*words: str) -> tuple[int, str]:
     return process.returncode or 0, output.decode()
 
 
+@pytest.mark.timeout(300)
 async def test_tables_on_loopback() -> None:
     """Protects the tables of mic: real processes are started, assign, remove, and are gone again."""
-    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "events", "assignment", "clusters")
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "events", "scale", "assignment", "clusters")
     assert code == 0, text
     assert "pod added" in text
     assert "remove, default flags" in text
-    assert text.count("Compares:") == text.count("Bounded by:") == 3
+    assert "quiet: a pod bound then waits" in text
+    assert text.count("Compares:") == text.count("Bounded by:") == 4
 
 
 @pytest.mark.e2e
@@ -51,7 +53,7 @@ async def test_a_name_that_is_not_a_table() -> None:
     """Protects the usage: a misspelled name is answered with the names there are."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "token")
     assert code == 2
-    assert "the tables are events, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
+    assert "the tables are events, scale, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
 
 
 async def test_the_load_generator_counts_what_the_server_sent() -> None:
