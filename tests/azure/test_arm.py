@@ -8,7 +8,7 @@ import time
 import pytest
 from aiohttp import web
 from tests.azure.conftest import AGENT, VM, VMSS, Arm, FixedCredential
-from tests.azure.servers import Request, answer, fake_server
+from tests.azure.servers import Handler, Request, answer, fake_server
 
 from podidentity.azure.arm import ComputeClient, HostIdentities, IdentityPatch
 from podidentity.azure.cloud import PUBLIC
@@ -250,6 +250,15 @@ async def test_transient_statuses_are_retried(arm: Arm, status: int) -> None:
     """A transient status is retried and the answer that follows is taken."""
     arm.fake.add(answer(status, b"oops"), answer(status), answer(200, DONE))
     assert (await arm.client.get(VM)).provisioning_state == "Succeeded"
+
+
+@pytest.mark.parametrize("lost", [answer(200, DONE, delay=30), answer(504)])
+async def test_a_patch_without_an_answer_is_not_sent_again(arm: Arm, lost: Handler) -> None:
+    """What was perhaps begun is not begun once more over it: the caller reads the host first."""
+    arm.fake.default = lost
+    with pytest.raises((AzureUnavailable, AzureStatusError)):
+        await arm.client.patch(VM, ADD)
+    assert len(arm.fake.asked) < 2
 
 
 async def test_retries_are_bounded(arm: Arm) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from podidentity.azure.credentials import Credential
 
 TRANSIENT: Final = frozenset({408, 500, 502, 503, 504})
+GATEWAY_TIMEOUT: Final = 504
 LONGEST_INLINE_WAIT: Final = 20.0
 """Seconds; a ``Retry-After`` beyond it is the caller's to wait for."""
 
@@ -79,13 +80,17 @@ class ArmCaller:
         self._pipeline: ArmPipeline | None = None
 
     async def call(self, method: str, url: str, body: bytes | None = None) -> Answer:
-        """Send a request with our retries: transport errors and transient statuses, a bounded number of times."""
+        """Send a request with our retries: transport errors and transient statuses, a bounded number of times.
+
+        A PATCH without an answer may have begun its operation: it is not sent again, its caller reads the resource.
+        """
         attempt = 0
         while True:
             try:
                 return await self.attempt(method, url, body)
             except AzureError as error:
-                if attempt >= self._retries or not worth_waiting(error, polling=self._patient):
+                begun = method == "PATCH" and _may_have_begun(error)
+                if begun or attempt >= self._retries or not worth_waiting(error, polling=self._patient):
                     raise
                 wait = error.retry_after
             await asyncio.sleep(self.pause(attempt) if wait is None else wait)
@@ -135,6 +140,12 @@ class ArmCaller:
                 unix_socket=self._unix_socket,
             )
         return self._pipeline
+
+
+def _may_have_begun(error: AzureError) -> bool:
+    """Whether the request may have had its effect all the same."""
+    timeout = isinstance(error, AzureStatusError) and error.status == GATEWAY_TIMEOUT
+    return timeout or isinstance(error, AzureUnavailable)
 
 
 def worth_waiting(error: AzureError, *, polling: bool) -> bool:
