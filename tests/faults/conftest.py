@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.faults import outcome
 from tests.faults.judge import Made, Seen, Verdict, judge
 from tests.faults.links import Relay
+from tests.faults.outcome import Outcome
 from tests.faults.records import Original, Records
 from tests.faults.site import (
     AUDIT,
@@ -37,14 +39,20 @@ LONG = os.environ.get("PODIDENTITY_FAULTS") == "long"
 
 
 ROWS = pytest.StashKey[list[Row]]()
+OUTCOMES = pytest.StashKey[list[Outcome]]()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table of what was measured."""
+    """Print the tables of what was measured."""
     rows = config.stash.get(ROWS, [])
     if rows:
         terminalreporter.section("leadership")
         for line in lines(rows):
+            terminalreporter.write_line(line)
+    outcomes = config.stash.get(OUTCOMES, [])
+    if outcomes:
+        terminalreporter.section("the controller under churn")
+        for line in outcome.lines(outcomes):
             terminalreporter.write_line(line)
 
 
