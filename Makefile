@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets sdk-js check bench faults manifests goldens lock clean
+.PHONY: help demo test kube-assets sdk-js check bench faults scenarios manifests goldens lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,12 @@ bench: $(DEV_ENV)/ok ## prints the benchmark tables
 faults: $(DEV_ENV)/ok ## the long fault tables
 	@sh tools/system-tools '$(DEV_ENV)'
 	@PODIDENTITY_FAULTS=long $(DEV_ENV)/bin/python -m pytest -m faults $(TEST_ARGS)
+
+scenarios: $(DEV_ENV)/ok ## plays all acceptance scenarios and writes docs/reference/scenarios.md anew from what they took
+	@sh tools/system-tools '$(DEV_ENV)'
+	@rm -rf $(CACHE)/scenario-times
+	@PODIDENTITY_NO_SKIP=1 PODIDENTITY_SCENARIO_TIMES=$(CACHE)/scenario-times $(DEV_ENV)/bin/python -m pytest -q tests/scenarios
+	@PYTHONPATH=. $(DEV_ENV)/bin/python tests/scenarios/page.py $(CACHE)/scenario-times
 
 manifests: ## writes the variants of deploy/deployment-rbac.yaml anew, after a change of it
 	@$(PYTHON) tools/manifest_variants.py

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from tests.scenarios.conditions import Assigned, OnHost, Token
+from tests.scenarios.hosts import Carries
 from tests.scenarios.steps import (
-    Assigned,
     Change,
     Delete,
     Detach,
     Identity,
-    OnHost,
+    Known,
     Pod,
     Relabel,
     Repoint,
     Scenario,
     Together,
-    Token,
     While,
 )
 
@@ -23,6 +23,32 @@ STORAGE = "https://storage.azure.com/"
 GONE = (Assigned("app"), OnHost())
 
 SCENARIOS = (
+    Scenario(
+        "immutable-kept",
+        "An identity in --immutable-user-msis is assigned and never removed.",
+        (
+            Known("app", of="kept"),
+            Pod("app", label="app"),
+            Assigned("app", ("app",)),
+            Token("app", "kept"),
+            Delete("pod", "app"),
+            Assigned("app"),
+            Carries("kept"),
+        ),
+    ),
+    Scenario(
+        "cluster-identity-kept",
+        "The identity mic itself works as is assigned to a pod and never removed.",
+        (
+            Known("app", of="kubelet"),
+            Pod("app", label="app"),
+            Assigned("app", ("app",)),
+            Token("app", "kubelet"),
+            Delete("pod", "app"),
+            Assigned("app"),
+            Carries("kubelet"),
+        ),
+    ),
     Scenario(
         "pod-deleted",
         "The pod is deleted: its record goes, its identity leaves the host.",

@@ -1,7 +1,11 @@
-"""Every scenario there is, by the id it has in the acceptance table."""
+"""Every scenario there is, by the lab it is played in; each has the id of the acceptance table."""
 
 from __future__ import annotations
 
-from tests.scenarios import assignment, tokens
+from tests.scenarios import assignment, pools, tokens, upgrade, whole
 
-SCENARIOS = (*tokens.SCENARIOS, *assignment.SCENARIOS)
+LABS = {
+    "shared": (*whole.SCENARIOS, *tokens.SCENARIOS, *assignment.SCENARIOS, *pools.SCENARIOS),
+    "upgrade": upgrade.SCENARIOS,
+}
+SCENARIOS = tuple(one for scenarios in LABS.values() for one in scenarios)

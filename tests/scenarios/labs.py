@@ -17,17 +17,19 @@ from podidentity.lab.running import RunningLab
 from podidentity.lab.scenarios import objects
 from podidentity.manifests.shipped import shipped
 
-NODES = 3
-OTHER_WAY = NODES - 1
-"""The node whose nmi has the other flags."""
+NODES = 4
+OTHER_WAY = 2
+"""The node whose nmi has the other flags; the last node is for the scenario that hangs nmi."""
+GRACE = 10
+"""Seconds until a process that hangs is killed, once its probe has failed."""
 MIC = ("--identity-removal-linger=0s", "--identity-assignment-reconcile-interval=3s")
 OTHER_NMI = ("--set-retry-after-header", "--block-instance-metadata", "--retry-attempts-for-created=1")
 OTHER_NMI += ("--retry-attempts-for-assigned=1", "--find-identity-retry-interval=1")
 
 
-def _affinity(operator: str, node: str) -> dict[str, Any]:
-    """Affinity to a node, or to all others."""
-    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": operator, "values": [node]}]}
+def _affinity(operator: str, *nodes: str) -> dict[str, Any]:
+    """Affinity to nodes, or to all others."""
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": operator, "values": list(nodes)}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
@@ -37,6 +39,7 @@ def _daemon_sets(shipped_one: dict[str, Any], other_node: str) -> list[Mapping[s
     for name, operator, flags in (("nmi", "NotIn", QUICK_NMI), ("nmi-other", "In", OTHER_NMI)):
         document = copy.deepcopy(shipped_one)
         template, labels = document["spec"]["template"], {"set": name}
+        template["spec"] |= {"terminationGracePeriodSeconds": GRACE}
         template["spec"]["affinity"] = _affinity(operator, other_node)
         template["spec"]["containers"][0]["args"] += flags
         template["metadata"]["labels"] |= labels
@@ -54,6 +57,7 @@ async def _install(stage: Stage, kept: str) -> None:
             documents += _daemon_sets(document, spec.nodes[OTHER_WAY].name)
             continue
         if document["kind"] == "Deployment":
+            document["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = GRACE
             document["spec"]["template"]["spec"]["containers"][0]["args"] += [*MIC, f"--immutable-user-msis={kept}"]
         documents.append(document)
     path = objects.write_yaml(stage.lab.layout.root / "manifests" / "infrastructure.yaml", *documents)
@@ -63,18 +67,26 @@ async def _install(stage: Stage, kept: str) -> None:
     await stage.installed()
 
 
-async def site_in(lab: RunningLab, server: str) -> Site:
-    """A lab made ready for scenarios."""
+async def _site_in(lab: RunningLab, server: str) -> Site:
+    """A lab with the roles that mic needs."""
     stage = Stage(lab)
     await stage.lift_limits()
     await stage.assign_roles()
     kept = await lab.azure.create_identity("kept", lab.spec.resource_group)
-    await _install(stage, kept.properties.client_id)
-    return Site(stage, server, kept, _affinity("NotIn", lab.spec.nodes[OTHER_WAY].name))
+    return Site(stage, server, kept, _affinity("NotIn", *(node.name for node in lab.spec.nodes[OTHER_WAY:])))
 
 
 @asynccontextmanager
 async def shared_lab(server: str) -> AsyncIterator[Site]:
-    """The lab on that API server while the block runs; skips where it cannot be."""
+    """The lab on that API server with both components while the block runs; skips where it cannot be."""
     async with new_lab(nodes=NODES, api_server=server) as lab:
-        yield await site_in(lab, server)
+        site = await _site_in(lab, server)
+        await _install(site.stage, site.kept.properties.client_id)
+        yield site
+
+
+@asynccontextmanager
+async def empty_lab(server: str) -> AsyncIterator[Site]:
+    """A lab of one node in which nothing is installed."""
+    async with new_lab(nodes=1, api_server=server) as lab:
+        yield await _site_in(lab, server)

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.e2e.stage import VAULT, is_ready
-from tests.scenarios.scene import PATIENCE, Scene, claims
-
-from podidentity.lab.cluster import Cluster
+from tests.e2e.stage import is_ready
+from tests.scenarios.scene import PATIENCE, Scene
 
 API = "aadpodidentity.k8s.io/v1"
 Object = Mapping[str, Any]
@@ -42,6 +40,7 @@ class Scenario:
     """One row of the acceptance table: its id, what must hold in words, and how that is seen.
 
     ``alone``: it disturbs others and is played when they are over. ``servers``: on which API servers it can be.
+    ``leaves``: what it made stays, because nobody is there any more who would take it away.
     """
 
     id: str
@@ -49,6 +48,7 @@ class Scenario:
     steps: tuple[Step, ...]
     alone: bool = False
     servers: tuple[str, ...] = ("embedded", "real")
+    leaves: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,18 @@ class Together(Step):
         async with asyncio.TaskGroup() as group:
             for step in self.steps:
                 group.create_task(step.play(scene))
+
+
+@dataclass(frozen=True)
+class Series(Step):
+    """Steps one after the other, as one of several that are played together."""
+
+    steps: tuple[Step, ...]
+
+    async def play(self, scene: Scene) -> None:
+        """Play them."""
+        for step in self.steps:
+            await step.play(scene)
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,20 @@ class Declared(Step):
 
 
 @dataclass(frozen=True)
+class Known(Step):
+    """An AzureIdentity and binding for an identity that is there already: ``kubelet`` or ``kept``."""
+
+    ref: str
+    of: str
+
+    async def play(self, scene: Scene) -> None:
+        """Declare it."""
+        made = scene.identities[self.of]
+        await Declared(self.ref, {"type": 0, "resourceID": made.id, "clientID": made.properties.client_id}).play(scene)
+        await Binding(self.ref, self.ref).play(scene)
+
+
+@dataclass(frozen=True)
 class Binding(Step):
     """A binding of an identity."""
 
@@ -149,6 +175,19 @@ class Binding(Step):
         spec = {"azureIdentity": name, "selector": scene.selector(self.selector or name)}
         document = {"apiVersion": API, "kind": "AzureIdentityBinding", "spec": spec}
         await scene.make("binding", self.ref, document)
+
+
+@dataclass(frozen=True)
+class Exempt(Step):
+    """An AzurePodIdentityException for pods with any of these labels."""
+
+    ref: str
+    labels: Mapping[str, str]
+
+    async def play(self, scene: Scene) -> None:
+        """Create it."""
+        document = {"apiVersion": API, "kind": "AzurePodIdentityException", "spec": {"podLabels": dict(self.labels)}}
+        await scene.make("exception", self.ref, document)
 
 
 @dataclass(frozen=True)
@@ -251,106 +290,6 @@ class Repoint(Step):
 
 
 @dataclass(frozen=True)
-class Assigned(Condition):
-    """A pod's records are exactly those of these AzureIdentity objects, and all are ``Assigned``."""
-
-    pod: str
-    identities: tuple[str, ...] = ()
-
-    async def lacks(self, scene: Scene) -> str:
-        """The records there are."""
-        _, namespace, name = await scene.where("pod", self.pod)
-        found = {
-            one["spec"]["azureIdentityRef"]["metadata"]["name"]: str(one.get("status", {}).get("status"))
-            for one in await scene.records()
-            if (one["spec"]["podNamespace"], one["spec"]["pod"]) == (namespace, name)
-        }
-        return "" if found == dict.fromkeys(self.identities, "Assigned") else f"records {found}"
-
-
-@dataclass(frozen=True)
-class OnHost(Condition):
-    """Of the scenario's own identities exactly these are on a host."""
-
-    identities: tuple[str, ...] = ()
-    host: str = ""
-
-    async def lacks(self, scene: Scene) -> str:
-        """What is there."""
-        found = (await scene.on_hosts()).get(scene.host_id(self.host).casefold(), set()) - {"kept", "kubelet"}
-        return "" if found == set(self.identities) - {"kept", "kubelet"} else f"on the host: {sorted(found)}"
-
-
-@dataclass(frozen=True)
-class Token(Condition):
-    """A pod asks for a token: it gets one of the identity ``gets``, or is refused with that status.
-
-    ``by`` is how it names the identity ``of``: client_id, object_id or msi_res_id.
-    """
-
-    pod: str
-    gets: str | int
-    by: str = ""
-    of: str = ""
-    resource: str = VAULT
-    words: str = ""
-
-    async def lacks(self, scene: Scene) -> str:
-        """What it was answered."""
-        named = {}
-        if self.by:
-            made = scene.identities[self.of]
-            ids = {"client_id": made.properties.client_id, "object_id": made.properties.principal_id}
-            named[self.by] = ids.get(self.by, made.id)
-        reply = await scene.token(self.pod, self.resource, **named)
-        if isinstance(self.gets, int):
-            right = reply.status == self.gets and self.words in reply.body
-            return "" if right else f"{reply.status} {reply.body[:300] if not reply.token else 'a token'}"
-        if not reply.token:
-            return f"{reply.status} {reply.body[:300]}"
-        wanted = scene.identities[self.gets].properties.client_id
-        found = str(claims(reply.token)["appid"])
-        assert found == wanted, f"{self}: a token of {found}, not of {wanted}"
-        return ""
-
-
-@dataclass(frozen=True)
-class Answers(Condition):
-    """A pod GETs a path of the metadata service."""
-
-    pod: str
-    path: str
-    status: int
-    words: str = ""
-    header: bool = True
-
-    async def lacks(self, scene: Scene) -> str:
-        """What it was answered."""
-        headers = {"Metadata": "true"} if self.header else {}
-        reply = await scene.http(self.pod, f"http://169.254.169.254{self.path}", **headers)
-        right = reply.status == self.status and self.words in reply.body
-        return "" if right else f"{reply.status} {reply.body[:300]}"
-
-
-@dataclass(frozen=True)
-class Told(Condition):
-    """An Event about an object has a reason and words."""
-
-    kind: str
-    ref: str
-    reason: str
-    words: tuple[str, ...] = ()
-
-    async def lacks(self, scene: Scene) -> str:
-        """What was told."""
-        _, namespace, name = await scene.where({"AzureIdentityBinding": "binding"}.get(self.kind, "pod"), self.ref)
-        params = {"fieldSelector": f"involvedObject.kind={self.kind},involvedObject.name={name}"}
-        events = (await scene.call("GET", f"/api/v1/namespaces/{namespace}/events", params=params))["items"]
-        right = any(one["reason"] == self.reason and all(w in one["message"] for w in self.words) for one in events)
-        return "" if right else f"{[(one['reason'], one['message'][:200]) for one in events]}"
-
-
-@dataclass(frozen=True)
 class Detach(Step):
     """Somebody takes an identity off a host by hand."""
 
@@ -361,30 +300,3 @@ class Detach(Step):
         """Do it at once."""
         body = {"host": scene.host_id(self.host), "identity": scene.identities[self.identity].id}
         await scene.azure("POST", "/identities/detach", body)
-
-
-@dataclass(frozen=True)
-class Kubectl(Step):
-    """A command as a person types it; skipped nowhere: the real API server comes with kubectl."""
-
-    words: tuple[str, ...]
-    says: str
-    code: int = 0
-    stdin: str = ""
-
-    async def play(self, scene: Scene) -> None:
-        """Run it."""
-        lab = scene.site.stage.lab
-        process = await asyncio.create_subprocess_exec(
-            str(Cluster.find_kubectl()),
-            f"--kubeconfig={lab.layout.kubeconfig}",
-            f"--cache-dir={lab.layout.run / 'kubecache'}",
-            *self.words,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await process.communicate(self.stdin.encode())
-        text = output.decode()
-        assert ((process.returncode or 0) != 0) == (self.code != 0), text
-        assert self.says in text, text

@@ -42,6 +42,6 @@ class Validated(Condition):
         try:
             found = json.loads(text)
         except ValueError:
-            return text[-500:]
+            return f"it printed {text[-500:]!r}"
         lacking = [one for one in found if not one["holds"]]
         return str(lacking) if lacking or len(found) != 7 else ""
