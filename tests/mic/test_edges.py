@@ -121,6 +121,21 @@ async def test_terminating_record_with_another_finalizer(bench: Bench) -> None:
     assert len(bench.arm.patches) == 1
 
 
+async def test_record_without_a_finalizer(bench: Bench) -> None:
+    """Protects the host of an original's record that has no finalizer: the identity leaves it with the last pod."""
+    bench.node("n1", "vmss")
+    bench.identity("id1")
+    pod = bench.pod("p", "n1", "id1")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 15)
+    old = bench.record("p-default-id1")
+    bench.kube.seed(msgspec.structs.replace(old, metadata=msgspec.structs.replace(old.metadata, finalizers=())))
+    await bench.restart()
+    bench.drop(pod)
+    await bench.until(lambda: bench.states() == {"p-default-id1": "-Assigned"}, 5)
+    await bench.until(lambda: bench.states() == {}, 200)
+    assert bench.on("vmss") == set()
+
+
 async def test_m12_foreign_node(bench: Bench) -> None:
     """Protects clusters with nodes that are not on Azure."""
     bench.put(Node(metadata=ObjectMeta(name="k"), spec=NodeSpec(provider_id="kind://x")))

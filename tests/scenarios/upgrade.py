@@ -70,7 +70,7 @@ class Applied(Step):
             for document in documents:
                 if document["kind"] == "Deployment":
                     container = document["spec"]["template"]["spec"]["containers"][0]
-                    container["args"].append(f"--leader-election-duration={LEASE}s")
+                    container["args"] += [f"--leader-election-duration={LEASE}s", "--identity-removal-linger=0s"]
         crds = [one for one in documents if one["kind"] == "CustomResourceDefinition"]
         folder = scene.site.stage.lab.layout.root / "manifests"
         for name, found in (("crds", crds), (self.whose, documents)):

@@ -161,6 +161,8 @@ class RecordWriter:
         self._log.info("deleting assigned id", id=rec.name, node=rec.object.spec.node_name)
         start = self._clock.monotonic()
         try:
+            if rec.resource and not rec.held:
+                await self._hold(rec)
             left = await self._out.kube.delete(AZURE_ASSIGNED_IDENTITIES, meta.name, meta.namespace, uid=meta.uid)
         except (Conflict, NotFound):
             raise
@@ -171,6 +173,15 @@ class RecordWriter:
         if left is None or not left.metadata.finalizers:
             return self._gone(rec)
         return self._seen(left, rec)
+
+    async def _hold(self, rec: Record) -> None:
+        """Put our finalizer on a record that some version of the original made without: it has a host to clean."""
+        meta = rec.object.metadata
+        patch: Mapping[str, object] = {
+            "metadata": {"resourceVersion": meta.resource_version, "finalizers": [*meta.finalizers, FINALIZER]},
+            "status": {},
+        }
+        await self._out.kube.patch_merge(AZURE_ASSIGNED_IDENTITIES, meta.name, meta.namespace, patch)
 
     async def _release(self, rec: Record, host: HostId | None) -> bool:
         meta = rec.object.metadata
