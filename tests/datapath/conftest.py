@@ -24,7 +24,8 @@ SERVER = """
 import socket, sys
 name, address, port, path = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 import threading
-listener = socket.create_server((address, port), backlog=64)
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+listener = socket.create_server((address, port), backlog=64, family=family)
 def serve(connection, peer):
     with connection:
         while connection.recv(4096):

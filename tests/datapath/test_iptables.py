@@ -12,12 +12,13 @@ import pytest
 from tests.datapath.conftest import IMDS, KEPT, NODE_IP, Net, ip, say_on
 from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, world
 
-from podidentity.nmi.datapath.iptables import GUARD, REDIRECT, Iptables, installed, uninstall
+from podidentity.nmi.datapath.iptables import GUARD, GUARD6, REDIRECT, Iptables, installed, six, uninstall
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import WIRESERVER_IP, Datapath
 
 pytestmark = pytest.mark.datapath
 __all__ = ["world"]
+NAT64 = "64:ff9b::a9fe:a9fe"
 ORIGINAL = f"""*nat
 :aad-metadata - [0:0]
 -A aad-metadata ! -s 127.0.0.1/32 -d {IMDS}/32 -p tcp -m tcp --dport 80 -j DNAT --to-destination {NODE_IP}:2579
@@ -73,6 +74,50 @@ async def test_pod_gets_the_agent_or_a_reset(tables: tuple[Net, Iptables], progr
         await uninstall(program, net.program)
     assert not await installed(program, net.program)
     assert net.ask(net.pod) == f"imds {net.pod_ip}"
+
+
+@pytest.fixture
+def six_net(capable: None, tmp_path: Path) -> Iterator[Net]:
+    """A net with IPv6 from the pod to the NAT64 form of the metadata address, where a server answers."""
+    net = Net("routed", tmp_path)
+    try:
+        net.sysctl(net.node, "net/ipv6/conf/all/forwarding", "1")
+        for namespace, device, address in (
+            (net.pod, "eth0", "fd00::7/64"),
+            (net.node, "veth0", "fd00::1/64"),
+            (net.node, "eth0", "fd01::4/64"),
+            (net.fabric, "down0", "fd01::1/64"),
+            (net.fabric, "lo", f"{NAT64}/128"),
+        ):
+            ip("-n", namespace, "addr", "add", address, "dev", device, "nodad")
+        ip("-n", net.fabric, "route", "add", "fd00::/64", "via", "fd01::4")
+        ip("-n", net.node, "route", "add", f"{NAT64}/128", "via", "fd01::1")
+        ip("-n", net.pod, "route", "add", "default", "via", "fd00::1")
+        net.serve(net.fabric, "imds6", NAT64, 80, net.imds_log)
+        end = time.monotonic() + 30
+        while net.ask(net.pod, NAT64) != "imds6 fd00::7":
+            assert time.monotonic() < end, "without rules the way must be there"
+        yield net
+    finally:
+        net.close()
+
+
+async def test_nat64_form_is_guarded_by_ip6tables(six_net: Net, program: str) -> None:
+    """Behind NAT64 the metadata address is another one: pods do not reach that either; repaired; removed at the end."""
+    net = six_net
+    seen = net.seen(net.imds_log)
+    back_end = Iptables(Datapath(target=NODE_IP), program=program, sees_bridges=True, ipv6=True, run=net.program)
+    await back_end.install_guard()
+    await back_end.install_redirect()
+    assert net.ask(net.pod, NAT64) == "timeout"
+    assert net.seen(net.imds_log) == seen
+    assert net.ask(net.node, NAT64) == "imds6 fd01::4"
+    await net.program((six(program), "-F", "aad-guard"), "")
+    assert await back_end.repair() == [GUARD6]
+    assert await back_end.changed() == []
+    await uninstall(program, net.program)
+    assert not await installed(program, net.program)
+    assert net.ask(net.pod, NAT64) == "imds6 fd00::7"
 
 
 async def test_text_is_the_originals(tables: tuple[Net, Iptables], program: str) -> None:

@@ -46,6 +46,9 @@ def test_node_with_iptables_alone_and_one_with_neither(tmp_path: Path) -> None:
     assert install(PATH, str(node(tmp_path / "a", "sbin/iptables-restore"))) == "/sbin/iptables-restore"
     rules = (tmp_path / "a/etc/podidentity/guard").read_text()
     assert rules.startswith("*filter\n:aad-guard - [0:0]\n")
+    assert "-d 64:ff9b::a9fe:a9fe/128 -j DROP\n" in (tmp_path / "a/etc/podidentity/guard6").read_text()
+    unit = (tmp_path / "a/etc/systemd/system" / UNIT).read_text()
+    assert "ExecStart=-/sbin/ip6tables-restore --noflush --wait 5 /etc/podidentity/guard6\n" in unit
     with pytest.raises(ConfigError, match="neither nft nor iptables-restore"):
         install(PATH, str(tmp_path / "b"))
 

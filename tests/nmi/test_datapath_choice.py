@@ -11,6 +11,7 @@ from podidentity.config.nmi import nmi_settings
 from podidentity.nmi.datapath.bridged import iptables_sees_bridges
 from podidentity.nmi.datapath.choice import Which, choose, tools
 from podidentity.nmi.datapath.iptables import Chain, Iptables, guard, leads_there, parse, redirect, restore
+from podidentity.nmi.datapath.iptables import installed as has_any
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import Datapath
@@ -80,6 +81,25 @@ async def test_chain_that_is_not_there_after_all_is_told() -> None:
 
     with pytest.raises(DatapathFailed, match="aad-guard is not as it must be"):
         await Iptables(PATH, program="iptables", sees_bridges=False, run=idle).install_guard()
+
+
+async def test_node_without_ip6tables_is_guarded_all_the_same() -> None:
+    """A kernel without IPv6 tables costs a warning, not the guard; uninstalling does not ask for what is not there."""
+    asked: list[str] = []
+
+    async def four_only(command: tuple[str, ...], text: str) -> str:
+        asked.append(command[0])
+        if command[0].startswith("ip6tables"):
+            raise DatapathFailed("ip6tables: can't initialize table filter")
+        if text:
+            return ""
+        return "*filter\n-A FORWARD -j aad-guard\n" + "".join(f"-A aad-guard {rule}\n" for rule in guard(PATH)[0].rules)
+
+    tables = Iptables(PATH, program="iptables", sees_bridges=True, ipv6=True, run=four_only)
+    assert await tables.install_guard() == ""
+    assert await tables.repair() == []
+    assert "ip6tables-save" in asked
+    assert not await has_any("iptables", four_only)
 
 
 def test_bridges_are_seen_or_not(tmp_path: Path) -> None:

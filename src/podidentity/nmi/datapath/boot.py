@@ -15,6 +15,7 @@ from podidentity.nmi.datapath.rules import Datapath
 
 UNIT: Final = "podidentity-guard.service"
 _FOLDER: Final = "etc/podidentity"
+_FILES: Final = (f"{_FOLDER}/guard", f"{_FOLDER}/guard6", f"{_FOLDER}/guard-bridge")
 _SYSTEMD: Final = "etc/systemd/system"
 _WANTS: Final = (f"{_SYSTEMD}/multi-user.target.wants", f"{_SYSTEMD}/kubelet.service.wants")
 _PROGRAMS: Final = ("usr/sbin/nft", "sbin/nft", "usr/sbin/iptables-restore", "sbin/iptables-restore")
@@ -42,15 +43,20 @@ WantedBy=multi-user.target kubelet.service
 def files(path: Datapath, program: str) -> Mapping[str, str]:
     """Return the files to write, below the node's root; ``program``: the node's nft or iptables-restore, absolute.
 
-    A kernel without a filter for bridges must not cost the rest: its part is a file of its own that may fail.
+    A kernel without a filter for bridges, or for IPv6, must not cost the rest: that part is a file that may fail.
     """
-    guard, bridge = f"{_FOLDER}/guard", f"{_FOLDER}/guard-bridge"
+    guard, guard6, bridge = _FILES
     service = f"{_SYSTEMD}/{UNIT}"
     if program.endswith("nft"):
         commands = (f"{program} -f /{guard}", f"-{program} -f /{bridge}")
         return {guard: rules.guard(path), bridge: rules.bridge(path), service: unit(*commands)}
-    command = f"{program} --noflush --wait 5 /{guard}"
-    return {guard: iptables.restore(iptables.guard(path), {}), service: unit(command)}
+    words = "--noflush --wait 5"
+    commands = (f"{program} {words} /{guard}", f"-{iptables.six(program)} {words} /{guard6}")
+    return {
+        guard: iptables.restore(iptables.guard(path), {}),
+        guard6: iptables.restore(iptables.guard6(path), {}),
+        service: unit(*commands),
+    }
 
 
 def install(path: Datapath, root: str) -> str:
@@ -82,7 +88,7 @@ def uninstall(root: str) -> None:
     base = Path(root)
     names = [f"{folder}/{UNIT}" for folder in _WANTS] + [f"{_SYSTEMD}/{UNIT}"]
     try:
-        for name in [*names, f"{_FOLDER}/guard", f"{_FOLDER}/guard-bridge"]:
+        for name in [*names, *_FILES]:
             (base / name).unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"the boot guard cannot be removed from {root}: {error}") from error

@@ -19,6 +19,7 @@ from podidentity.nmi.datapath.rules import Datapath
 
 AUTO, NFT = "auto", "nft"
 POLL_SECONDS: Final = 1.0
+_IPV6: Final = Path("/proc/net/if_inet6")
 _FLAVOURS: Final = ("iptables-nft", "iptables-legacy", "iptables")
 _IPTABLES_WORDS: Final = (b"aad-", b"PREROUTING", b"INPUT", b"FORWARD", b"OUTPUT")
 
@@ -42,7 +43,7 @@ def choose(wanted: str, path: Datapath, *, which: Which = shutil.which) -> Choic
     if wanted == NFT:
         return Choice(NFT, Nft(path), (b"podidentity",), path)
     legacy = _is_legacy(wanted, which)
-    tables = Iptables(path, program=wanted, sees_bridges=iptables_sees_bridges())
+    tables = Iptables(path, program=wanted, sees_bridges=iptables_sees_bridges(), ipv6=_IPV6.exists())
     return Choice("iptables-legacy" if legacy else wanted, tables, () if legacy else _IPTABLES_WORDS, path)
 
 

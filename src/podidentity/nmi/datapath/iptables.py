@@ -7,14 +7,18 @@ reads as it did, except that pods are sent to the node's own address.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from podidentity.config.errors import ConfigError
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
-from podidentity.nmi.datapath.rules import BURST, WIRESERVER_IP, WIRESERVER_PORTS, Datapath
+from podidentity.nmi.datapath.rules import BURST, WIRESERVER_IP, WIRESERVER_PORTS, Datapath, nat64
+from podidentity.nmi.datapath.xtables import lock_holder, speaks_of_lock
+from podidentity.telemetry.logging import Logger, get_logger
 
 GUARD: Final = "guard"
+GUARD6: Final = "guard6"
 REDIRECT: Final = "redirect"
 _WAIT: Final = ("--wait", "5")
 """Seconds to wait for the lock that all iptables programs share."""
@@ -59,6 +63,16 @@ def guard(path: Datapath) -> list[Chain]:
         ports = ",".join(str(port) for port in WIRESERVER_PORTS)
         rules.append(f"-d {WIRESERVER_IP}/32 -p tcp -m multiport --dports {ports} {_RESET}")
     return [Chain("filter", "FORWARD", "aad-guard", tuple(rules))]
+
+
+def guard6(path: Datapath) -> list[Chain]:
+    """Return the first layer's part in ip6tables: the metadata address behind NAT64."""
+    return [Chain("filter", "FORWARD", "aad-guard", (f"-d {nat64(path.metadata_ip)}/128 -j DROP",))]
+
+
+def six(program: str) -> str:
+    """Return the program for IPv6 beside ``program``."""
+    return program.replace("iptables", "ip6tables", 1)
 
 
 def redirect(path: Datapath) -> list[Chain]:
@@ -143,45 +157,46 @@ def leads_there(chain: Chain, saved: Saved) -> bool:
     return parent[:1] == [chain.jump] and parent.count(chain.jump) == 1
 
 
-class Iptables:
-    """The chains of one node. ``program``: ``iptables``, ``iptables-nft`` or ``iptables-legacy``.
+class _Tables:
+    """Layers (chains by name) kept with one program: of IPv4, or of IPv6."""
 
-    ``sees_bridges``: bridged packets are shown to iptables.
-    """
-
-    def __init__(self, path: Datapath, *, program: str, sees_bridges: bool, run: Run = run_program) -> None:
-        self._layers = {GUARD: guard(path), REDIRECT: redirect(path)}
+    def __init__(
+        self, program: str, layers: Mapping[str, Sequence[Chain]], run: Run, lock_holder: Callable[[], str]
+    ) -> None:
         self._program = program
-        self._sees_bridges = sees_bridges
+        self._layers = layers
         self._run = run
+        self._lock_holder = lock_holder
         self._listed: dict[str, list[list[str]]] = {}
 
-    async def install_guard(self) -> str:
-        """Install the first layer. Returns what it does not guard, or ``""``. Raises DatapathFailed."""
-        await self._install(GUARD, await self._save())
-        return "" if self._sees_bridges else "iptables is not shown what a bridge carries (bridge-nf-call-iptables)"
-
-    async def install_redirect(self) -> None:
-        """Install the second layer; the guard must be there. Raises DatapathFailed."""
-        await self._install(REDIRECT, await self._save())
+    async def install(self, layer: str) -> None:
+        """Put one layer in place. Raises DatapathFailed."""
+        await self._install(layer, await self.save())
 
     async def changed(self) -> list[str]:
         """Return the layers that are not as we left them."""
-        saved = await self._save()
-        return [layer for layer in self._listed if not self._in_place(layer, saved)]
+        return self._changed(await self.save()) if self._listed else []
 
     async def repair(self) -> list[str]:
         """Put back what :meth:`changed` finds; returns the names of the layers."""
-        saved = await self._save()
-        found = [layer for layer in self._listed if not self._in_place(layer, saved)]
+        if not self._listed:
+            return []
+        saved = await self.save()
+        found = self._changed(saved)
         for layer in found:
             await self._install(layer, saved)
         return found
 
-    async def refusals(self) -> Mapping[str, int]:
-        """Return the connections refused for a limit since the redirect was installed or put back."""
-        refused = count_refusals(await self._run((f"{self._program}-save", "-c", "-t", "filter"), ""))
-        return {_SOMEBODY: refused} if refused else {}
+    async def save(self) -> Saved:
+        """Return what is there."""
+        return parse(await self._run((f"{self._program}-save",), ""))
+
+    async def count_refusals(self) -> int:
+        """Return how many connections the limits have refused."""
+        return count_refusals(await self._run((f"{self._program}-save", "-c", "-t", "filter"), ""))
+
+    def _changed(self, saved: Saved) -> list[str]:
+        return [layer for layer in self._listed if not self._in_place(layer, saved)]
 
     def _in_place(self, layer: str, saved: Saved) -> bool:
         chains = self._layers[layer]
@@ -190,27 +205,96 @@ class Iptables:
 
     async def _install(self, layer: str, saved: Saved) -> None:
         chains = self._layers[layer]
-        await self._run((f"{self._program}-restore", "--noflush", *_WAIT), restore(chains, saved))
-        now = await self._save()
+        try:
+            await self._run((f"{self._program}-restore", "--noflush", *_WAIT), restore(chains, saved))
+        except DatapathFailed as failed:
+            if not speaks_of_lock(str(failed)):
+                raise
+            raise DatapathFailed(f"{_WAIT[1]} s were not enough: {self._lock_holder()}") from failed
+        now = await self.save()
         listed = [rules_of(chain, now) for chain in chains]
         for chain, rules in zip(chains, listed, strict=True):
             if len(rules) != len(chain.rules) or not leads_there(chain, now):
                 raise DatapathFailed(f"chain {chain.name} is not as it must be right after it was installed")
         self._listed[layer] = listed
 
-    async def _save(self) -> Saved:
-        return parse(await self._run((f"{self._program}-save",), ""))
+
+class Iptables:
+    """The chains of one node. ``program``: ``iptables``, ``iptables-nft`` or ``iptables-legacy``.
+
+    ``sees_bridges``: bridged packets are shown to iptables. ``ipv6``: the node has it; ip6tables guards too.
+    """
+
+    def __init__(
+        self,
+        path: Datapath,
+        *,
+        program: str,
+        sees_bridges: bool,
+        ipv6: bool = False,
+        run: Run = run_program,
+        lock_holder: Callable[[], str] = lock_holder,
+        log: Logger | None = None,
+    ) -> None:
+        self._four = _Tables(program, {GUARD: guard(path), REDIRECT: redirect(path)}, run, lock_holder)
+        self._six = _Tables(six(program), {GUARD6: guard6(path)}, run, lock_holder) if ipv6 else None
+        self._sees_bridges = sees_bridges
+        self._log = log or get_logger()
+
+    async def install_guard(self) -> str:
+        """Install the first layer. Returns what it does not guard, or ``""``. Raises DatapathFailed.
+
+        A node whose ip6tables does not work has the guard for IPv4 all the same.
+        """
+        await self._four.install(GUARD)
+        if self._six is not None:
+            try:
+                await self._six.install(GUARD6)
+            except (DatapathFailed, ConfigError) as failed:
+                self._log.warning("the NAT64 form of the metadata address is not guarded", error=str(failed))
+        return "" if self._sees_bridges else "iptables is not shown what a bridge carries (bridge-nf-call-iptables)"
+
+    async def install_redirect(self) -> None:
+        """Install the second layer; the guard must be there. Raises DatapathFailed."""
+        await self._four.install(REDIRECT)
+
+    async def changed(self) -> list[str]:
+        """Return the layers that are not as we left them."""
+        return [layer for tables in self._both() for layer in await tables.changed()]
+
+    async def repair(self) -> list[str]:
+        """Put back what :meth:`changed` finds; returns the names of the layers."""
+        return [layer for tables in self._both() for layer in await tables.repair()]
+
+    async def refusals(self) -> Mapping[str, int]:
+        """Return the connections refused for a limit since the redirect was installed or put back."""
+        refused = await self._four.count_refusals()
+        return {_SOMEBODY: refused} if refused else {}
+
+    def _both(self) -> list[_Tables]:
+        return [self._four] if self._six is None else [self._four, self._six]
 
 
 async def installed(program: str, run: Run = run_program) -> bool:
     """Whether any chain of ours, or of the original, is there. Raises DatapathFailed."""
-    declared = await run((f"{program}-save",), "")
+    declared = await run((f"{program}-save",), "") + await _saved6(program, run)
     return any(f":{name} " in declared for _, _, name in _CHAINS)
 
 
 async def uninstall(program: str, run: Run = run_program) -> None:
     """Remove our chains, and those of the same names that the original left, the guard last. Raises DatapathFailed."""
-    declared = await run((f"{program}-save",), "")
-    text = remove(parse(declared), declared)
-    if text:
-        await run((f"{program}-restore", "--noflush", *_WAIT), text)
+    for name, declared in (
+        (program, await run((f"{program}-save",), "")),
+        (six(program), await _saved6(program, run)),
+    ):
+        text = remove(parse(declared), declared)
+        if text:
+            await run((f"{name}-restore", "--noflush", *_WAIT), text)
+
+
+async def _saved6(program: str, run: Run) -> str:
+    """Return what ip6tables has; nothing where it does not work."""
+    try:
+        return await run((f"{six(program)}-save",), "")
+    except (DatapathFailed, ConfigError):
+        return ""
