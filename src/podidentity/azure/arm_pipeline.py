@@ -44,7 +44,7 @@ class ArmPipeline:
     ) -> None:
         self._session = new_session(
             environ=environ,
-            proxies=True,
+            proxies=not unix_socket,
             timeout=EXCHANGE_TIMEOUT,
             tls=base_url.startswith("https:"),
             unix_socket=unix_socket,

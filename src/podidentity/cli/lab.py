@@ -246,10 +246,14 @@ def execute(
 
 @app.command()
 def demo(
+    *,
     nodes: Nodes = None,
     api_server: ApiServerOption = None,
     network: NetworkOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON, nothing else.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="With `roles` and `manifests`, from terraform's outputs alone.")
+    ] = False,
     no_kubectl: Annotated[bool, typer.Option("--no-kubectl", help="Do not use the kubectl on PATH.")] = False,
 ) -> None:
     """Play the walkthrough in a new lab, from an empty cloud to the secret in a pod; leaves nothing behind."""
@@ -257,7 +261,7 @@ def demo(
     kubectl = None if no_kubectl else Cluster.find_kubectl()
     wish = filled(Wish(Path(), kubectl=kubectl), nodes, network, api_server)
     try:
-        story = _run(play(console, wish))
+        story = _run(play(console, wish, full=full))
     except (KeyboardInterrupt, typer.Exit):
         typer.echo("podidentity lab: interrupted; nothing is left of the demo", err=True)
         raise

@@ -18,6 +18,7 @@ from rich.console import Console
 from podidentity.config.errors import ConfigError
 from podidentity.lab.layout import Layout
 from podidentity.lab.outer import Wish, needed_programs, remove_directory, running_lab
+from podidentity.lab.scenarios.from_terraform import FromTerraform
 from podidentity.lab.scenarios.walkthrough import Walkthrough
 from podidentity.lab.story import Story
 
@@ -79,8 +80,11 @@ def _require_sdk() -> None:
 SERVERS = {"embedded": "the embedded API server", "real": "kube-apiserver with etcd"}
 
 
-async def play(console: Console | None, wish: Wish) -> Story:
-    """Play the demo in the wished lab, but in a directory of its own; the story says what was claimed and what held."""
+async def play(console: Console | None, wish: Wish, *, full: bool = False) -> Story:
+    """Play the demo in the wished lab, but in a directory of its own; the story says what was claimed and what held.
+
+    ``full``: with our own commands from ``terraform output -json`` on.
+    """
     _require_sdk()
     needed_programs(wish.api_server)
     story = Story(console)
@@ -103,7 +107,7 @@ async def play(console: Console | None, wish: Wish) -> Story:
                 story.answered(f"API server: {SERVERS[lab.spec.api_server]}, Kubernetes {version}")
                 _where_commands_go(story, wish.kubectl, lab.layout.kubeconfig)
                 story.why("Each node is a network namespace of its own; no route leads out.")
-                await Walkthrough(lab, story).play()
+                await (FromTerraform if full else Walkthrough)(lab, story).play()
     story.facts["seconds"] = round(time.monotonic() - begun, 1)
     story.facts["kubectl"] = wish.kubectl or ""
     story.facts["apiServer"] = wish.api_server

@@ -40,7 +40,7 @@ def check_table(findings: Sequence[Finding]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == "")
+        table.add_column(column, overflow="fold", no_wrap=column == "", min_width=36 if column == "who" else None)
     return table
 
 

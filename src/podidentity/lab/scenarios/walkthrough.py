@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 import string
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from podidentity.config.errors import ConfigError
 from podidentity.lab import access
@@ -51,9 +52,9 @@ class Walkthrough:
     value: str = field(default_factory=random_secret)
     identity: UserAssignedIdentity | None = None
 
-    async def play(self) -> None:
-        """All steps in order."""
-        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+    def steps(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        """The story's steps, in order."""
+        return (
             self.roles,
             self.infrastructure,
             self.identity_and_binding,
@@ -63,7 +64,10 @@ class Walkthrough:
             self.refusal,
             self.counts,
         )
-        for step in steps:
+
+    async def play(self) -> None:
+        """Play all steps."""
+        for step in self.steps():
             await step()
 
     def show(self, answer: Answer, *, limit: int = 30) -> Answer:
@@ -157,14 +161,19 @@ class Walkthrough:
     async def secret_in_pod(self) -> None:
         """SecretProviderClass and pod; then ls and cat, as the walkthrough ends."""
         self.story.step("Start a pod that mounts the secret, with no password in its definition")
-        spec, identity, cluster = self.lab.spec, self._identity(), self.lab.cluster
+        spec, identity = self.lab.spec, self._identity()
         folder = self.lab.layout.root / "manifests"
         version = str(self.story.facts["secretVersion"])
         values = rendering.VaultValues(spec.vault, identity.properties.client_id, SECRET, spec.tenant_id, version)
         (folder / "secretproviderclass.yaml").write_text(rendering.render_secret_provider_class(values))
         (folder / "pod.yaml").write_text(rendering.render_pod(rendering.PodValues(IDENTITY, spec.vault)))
-        self.show(await cluster.apply(folder / "secretproviderclass.yaml"))
-        self.show(await cluster.apply(folder / "pod.yaml"))
+        await self.mounted(folder / "secretproviderclass.yaml", folder / "pod.yaml")
+
+    async def mounted(self, *files: Path) -> None:
+        """Apply the files, the pod among them, and read the secret in the pod."""
+        cluster = self.lab.cluster
+        for path in files:
+            self.show(await cluster.apply(path))
         with self.story.waiting(f"{POD} becomes ready"):
             seconds = await cluster.until(f"pod {POD} is ready", lambda: self._pod_ready(POD))
         self.story.facts["secondsToReady"] = round(seconds, 2)
