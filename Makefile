@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets sdk-js check bench faults scenarios manifests goldens lock clean
+.PHONY: help demo test kube-assets sdk-js azure-cli check bench faults scenarios manifests goldens lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -33,6 +33,9 @@ kube-assets: ## builds the real kube-apiserver, etcd, kubectl and helm, once (ne
 
 sdk-js: ## installs the JavaScript SDK that some tests ask with, once (needs node and npm)
 	@sh tools/sdk-js/build
+
+azure-cli: ## installs azure-cli for the lab's image of that name, once
+	@PYTHON='$(PYTHON)' sh tools/azure-cli/build '$(CACHE)/azure-cli'
 
 check: $(DEV_ENV)/ok ## ruff (all rules), format, strict types, import contracts, dead code, sizes, docs
 	@$(DEV_ENV)/bin/ruff check .

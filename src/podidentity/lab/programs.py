@@ -39,12 +39,17 @@ class Programs:
         raise ConfigError(f"{name} is not on this machine; {HOW}")
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """The cache the Makefile fills for the Kubernetes minor in ``KUBE_MINOR`` (the default one without)."""
+def cache_root(environ: Mapping[str, str]) -> Path:
+    """The cache that the Makefile fills."""
     base = Path(environ.get("XDG_CACHE_HOME", ""))
     if not base.is_absolute():
         base = Path(environ.get("HOME", "/")) / ".cache"
-    return base / "podidentity" / f"kube-{environ.get('KUBE_MINOR') or DEFAULT_MINOR}"
+    return base / "podidentity"
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """The part of the cache for the Kubernetes minor in ``KUBE_MINOR`` (the default one without)."""
+    return cache_root(environ) / f"kube-{environ.get('KUBE_MINOR') or DEFAULT_MINOR}"
 
 
 def programs(environ: Mapping[str, str]) -> Programs:

@@ -1,6 +1,8 @@
 """Images, capabilities, specs, paths: the small pure parts."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from podidentity.lab.node import images
 from podidentity.lab.node.capabilities import DEFAULT, NUMBERS, granted
 from podidentity.lab.node.expand import PodFacts, UnresolvedError
+from podidentity.lab.node.kits import code_of, installed
 from podidentity.lab.node.objects import Capabilities, FullPod, SecurityContext
 from podidentity.lab.node.podspec import (
     NodeFacts,
@@ -61,6 +64,33 @@ def test_command_and_args_replace_what_the_image_has() -> None:
     assert images.command_line(nginx, ("sh",), ()) == ("sh",)
     assert images.command_line(images.Image(), (), ()) == ()
     assert "podidentity/mic" in images.unknown("localhost:5000/nothing")
+
+
+def test_a_kit_is_on_the_path_of_its_image_alone(tmp_path: Path) -> None:
+    """What is installed apart is found by the image that runs it, before the machine's programs, and by no other."""
+    kit = tmp_path / "podidentity/azure-cli"
+    kit.mkdir(parents=True)
+    environ = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert installed(environ) == {}
+    (kit / "ok").touch()
+    assert installed(environ) == {"azure-cli": str(kit)}
+    node = replace(NODE, kits=installed(environ))
+    image = images.find("mcr.microsoft.com/azure-cli:2.91.0")
+    assert image is not None
+    wanted = Wanted(pod(), pod().spec.containers[0], {}, FACTS, "")
+    assert container_of(wanted, node, image, str).program.env["PATH"] == f"{kit}/bin:/bin"
+    assert container_of(wanted, node, images.Image(("x",)), str).program.env["PATH"] == "/bin"
+
+
+def test_a_kit_brings_its_python(tmp_path: Path) -> None:
+    """A pod sees the installation that an environment's Python is a link to."""
+    program = tmp_path / "python-3/bin/python3"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    (tmp_path / "kit/bin").mkdir(parents=True)
+    assert code_of(str(tmp_path / "kit")) == [str(tmp_path / "kit")]
+    (tmp_path / "kit/bin/python").symlink_to(program)
+    assert code_of(str(tmp_path / "kit")) == [str(tmp_path / "kit"), str(tmp_path / "python-3")]
 
 
 def test_capabilities() -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from podidentity.kube.settings import KubeSettings
+from podidentity.lab.node.kits import code_of, installed
 from podidentity.lab.node.kubelet import KubeletSettings, run
 from podidentity.lab.node.machine import PKI, POD_ROOT, Machine, become, code_paths
 from podidentity.lab.node.podspec import NodeFacts
@@ -54,15 +55,22 @@ def _pod_environment(server: str) -> dict[str, str]:
     return found
 
 
-def _settings(given: argparse.Namespace, hosts: str) -> KubeletSettings:
+def _code() -> tuple[str, ...]:
+    """The directories of this project's programs and of the kits."""
+    kits = [path for folder in installed(os.environ).values() for path in code_of(folder)]
+    return (*code_paths(), *kits)
+
+
+def _settings(given: argparse.Namespace, hosts: str, code: tuple[str, ...]) -> KubeletSettings:
     facts = NodeFacts(
         name=given.name,
         ip=given.node_ip,
         hosts=hosts,
         ca_bundle=f"{PKI}/bundle.crt",
-        code=tuple(code_paths()),
+        code=code,
         environ=_pod_environment(given.server),
         mount_point=POD_ROOT,
+        kits=installed(os.environ),
     )
     return KubeletSettings(
         node=NodeIdentity(
@@ -100,8 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         if given.network == "bridge":
             etc["default/kubelet"] = KUBENET
-        settings = _settings(given, hosts)
-        become(Machine(given.name, str(given.netns), given.state_dir, files, etc, given.ca_bundle))
+        code = _code()
+        settings = _settings(given, hosts, code)
+        become(Machine(given.name, str(given.netns), given.state_dir, files, etc, given.ca_bundle, code))
 
         def on_ready() -> None:
             os.close(os.open(given.ready_file.name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=ready))

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
+from podidentity.lab.node.kits import AZURE_CLI, SDK_JS
+
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image's entry point and default arguments."""
+    """An image's entry point and default arguments; ``kit`` names what it runs that is installed apart."""
 
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    kit: str = ""
 
 
 def _ours(subcommand: str) -> Image:
@@ -37,6 +40,8 @@ IMAGES: Final[Mapping[str, Image]] = {
     "mcr.microsoft.com/oss/azure/secrets-store/provider-azure": _ours("csi-provider"),
     "mcr.microsoft.com/oss/*/azure/secrets-store/provider-azure": _ours("csi-provider"),
     "podidentity/azure-sdk": Image((sys.executable,)),
+    "podidentity/azure-sdk-js": Image(("node",), kit=SDK_JS),
+    "mcr.microsoft.com/azure-cli": Image(arguments=("bash",), kit=AZURE_CLI),
     "python": Image(arguments=(sys.executable,)),
     "node": Image(arguments=("node",)),
     "nginx": Image((sys.executable, "-m", "http.server", "80", "--directory", WEB_ROOT)),

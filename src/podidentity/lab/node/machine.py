@@ -28,7 +28,10 @@ _VAR: Final = ("lib", "log", "cache", "tmp")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A node as the world knows it; ``files`` are shown under PKI by their keys, ``etc`` is text by file name."""
+    """A node as the world knows it; ``files`` are shown under PKI by their keys, ``etc`` is text by file name.
+
+    ``code`` are the directories that programs of the node and of its pods need.
+    """
 
     name: str
     network: str
@@ -36,6 +39,7 @@ class Machine:
     files: Mapping[str, Path]
     etc: Mapping[str, str]
     ca_bundle: Path
+    code: tuple[str, ...]
 
 
 def code_paths(search: Iterable[str] = ()) -> list[str]:
@@ -91,7 +95,7 @@ def _enter(machine: Machine) -> None:
     ]
     plan = RootPlan(
         mount_point=str(state / "root"),
-        code=code_paths(),
+        code=machine.code,
         etc=machine.etc,
         ca_bundle=str(machine.ca_bundle),
         mounts=mounts,

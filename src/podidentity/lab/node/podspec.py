@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from podidentity.lab.node import images
+from podidentity.lab.node import images, kits
 from podidentity.lab.node.capabilities import granted
 from podidentity.lab.node.expand import PodFacts, Sources, UnresolvedError, environment, expand
 from podidentity.lab.node.objects import ContainerSpec, FullPod, Volume
@@ -22,7 +22,7 @@ class NodeFacts:
     """What all pods of a node have in common. ``code`` are directories that programs need, ``environ`` variables.
 
     ``ca_bundle`` is the path of what pods trust, ``hosts`` the text of the lab's own hosts file, ``mount_point`` an
-    empty directory.
+    empty directory, ``kits`` the folders of the kits that are installed.
     """
 
     name: str
@@ -32,6 +32,7 @@ class NodeFacts:
     code: tuple[str, ...]
     environ: Mapping[str, str]
     mount_point: str
+    kits: Mapping[str, str] = field(default_factory=dict)
 
 
 def hostname_of(pod: FullPod, node: NodeFacts) -> str:
@@ -49,10 +50,10 @@ def hosts_of(pod: FullPod, node: NodeFacts, pod_ip: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def base_environment(pod: FullPod, node: NodeFacts) -> dict[str, str]:
-    """Variables every container has before its own."""
+def base_environment(pod: FullPod, node: NodeFacts, kit: str = "") -> dict[str, str]:
+    """Variables a container has before its own; ``kit`` names what its image runs that is installed apart."""
     bundle = f"/{CA_BUNDLE}"
-    return {
+    found = {
         "HOME": "/root",
         "HOSTNAME": hostname_of(pod, node),
         "SSL_CERT_FILE": bundle,
@@ -60,6 +61,7 @@ def base_environment(pod: FullPod, node: NodeFacts) -> dict[str, str]:
         "NODE_EXTRA_CA_CERTS": bundle,
         **node.environ,
     }
+    return found | kits.environment_of(node.kits[kit], found["PATH"]) if kit else found
 
 
 def _sub_path(path: str) -> str:
@@ -98,7 +100,7 @@ class Wanted:
 def container_of(wanted: Wanted, node: NodeFacts, image: images.Image, source: Callable[[Volume], str]) -> Container:
     """What the shim shall start. Raises UnresolvedError for what the spec leaves open."""
     pod, spec = wanted.pod, wanted.spec
-    env = environment(pod, spec, base_environment(pod, node), wanted.sources, wanted.facts)
+    env = environment(pod, spec, base_environment(pod, node, image.kit), wanted.sources, wanted.facts)
     argv = [expand(word, env) for word in images.command_line(image, spec.command, spec.args)]
     if not argv:
         raise UnresolvedError(f'no command specified: image "{spec.image}" has none, set "command"')

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from podidentity.api.meta import reference
 from podidentity.kube.errors import KubeError
-from podidentity.lab.node import images
+from podidentity.lab.node import images, kits
 from podidentity.lab.node.containers import RunningContainer, StartError, run_command, start
 from podidentity.lab.node.expand import PodFacts, UnresolvedError, references
 from podidentity.lab.node.logs import LogFile
@@ -161,6 +161,8 @@ class Supervisor:
         image = images.find(spec.image)
         if image is None:
             raise PullError(images.unknown(spec.image))
+        if image.kit and image.kit not in services.facts.kits:
+            raise PullError(f'failed to pull image "{spec.image}": {kits.missing(image.kit)}')
         sources = {
             (kind, name): await fetch(services.client, kind, pod.namespace, name)
             for kind, name in sorted(references(spec))
