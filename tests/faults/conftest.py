@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,23 +16,28 @@ import pytest
 import pytest_asyncio
 from tests.faults import outcome
 from tests.faults.judge import Made, Seen, Verdict, judge
+from tests.faults.ledger import Balance, Ledger
 from tests.faults.links import Relay
 from tests.faults.outcome import Outcome
+from tests.faults.patches import Patches
 from tests.faults.records import Original, Records
 from tests.faults.site import (
     AUDIT,
+    SEED,
     Api,
     Azure,
     Mic,
     azure_at,
     background,
     churn,
-    furnish,
+    install,
     kubernetes_writes,
+    populate,
     token_of_mic,
     until,
 )
 from tests.faults.table import Row, lines
+from tests.faults.village import swept
 from tests.real_server import RealServer, running_control_plane
 
 LONG = os.environ.get("PODIDENTITY_FAULTS") == "long"
@@ -124,6 +130,44 @@ def told(writes: tuple[Made, ...]) -> list[str]:
     return [f"{write.at:.3f} {write.source} {write.what}" for write in writes]
 
 
+def judged(
+    fault: str,
+    clock: str,
+    *,
+    patches: Patches,
+    ledger: Ledger,
+    balance: Balance,
+    verdicts: tuple[Verdict, Verdict],
+    took: float,
+    sight: float,
+    grace: float = 0,
+) -> tuple[Outcome, list[str]]:
+    """A round's line in the table, and in words what is wrong with it; ``verdicts``: of PATCHes and of records."""
+    wrong = ledger.wrong(patches.removals, sight=sight, grace=grace)
+    taken = [removal for removal in patches.removals if removal.identity in patches.before[removal.host]]
+    foreign = verdicts[0].foreign + verdicts[1].foreign
+    outcome = Outcome(
+        fault=fault,
+        clock=clock,
+        records=verdicts[1].writes,
+        patches=verdicts[0].writes,
+        wrong=len(wrong) + len(taken),
+        lost=len(balance.lost),
+        leaked=len(balance.leaked) + len(balance.stale),
+        foreign=len(foreign),
+        overlaps=len(patches.overlaps),
+        took=took,
+    )
+    complaints = [
+        *(f"removed while in use: {removal} {use}" for removal, use in wrong),
+        *(f"not ours to remove: {removal}" for removal in taken),
+        *([] if balance.even and took < math.inf else [f"not even: {balance}"]),
+        *(f"by a non-leader: {write}" for write in told(foreign)),
+        *(f"two PATCHes at once: {overlap}" for overlap in patches.overlaps),
+    ]
+    return outcome, complaints
+
+
 @pytest.fixture(scope="session")
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """A control plane that may be stopped, with an audit log of who writes records."""
@@ -141,10 +185,10 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def furnished(own_server: RealServer) -> AsyncIterator[Api]:
-    """The administrator of a cluster with nodes and an identity."""
+    """The administrator of a cluster that mic is installed in."""
     api = Api(own_server)
     try:
-        await furnish(api)
+        await install(api)
         yield api
     finally:
         await api.session.close()
@@ -166,7 +210,9 @@ async def site(
     """Two mics, a cluster where pods come and go, a reader of the records."""
     folder, pki, lease = tmp_path_factory.mktemp("site"), own_server.folder / "pki", float(request.param)
     async with contextlib.AsyncExitStack() as stack:
-        azure, port = await stack.enter_async_context(azure_at(folder / "azure", pki))
+        azure, port = await stack.enter_async_context(azure_at(folder / "azure", pki, SEED))
+        await swept(furnished)
+        await populate(furnished)
         mics, token = {}, await token_of_mic(furnished)
         for name in ("one", "two"):
             to_api = await stack.enter_async_context(Relay(own_server.plane.port).serving())

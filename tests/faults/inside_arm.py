@@ -52,13 +52,6 @@ class InsideArm:
         """Close its files."""
         self.cloud.world.close()
 
-    def forget_roles(self, client_id: str) -> None:
-        """Take every role from a principal."""
-        world = self.cloud.world
-        principal = world.object_id_of(client_id)
-        found = [one for one in world.assignments.values() if one.principal_id == principal]
-        world.commit(*(world.assignments.drop(one.id.casefold()) for one in found))
-
     async def answer(self, source: str, asked: Asked) -> Raw:
         """A process's request."""
         if asked.method != "PATCH":

@@ -20,11 +20,16 @@ class Relay:
         self._whole = asyncio.Event()
         self._whole.set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._generation = 0
         self.port = 0
 
     def cut(self) -> None:
         """Deliver nothing more."""
         self._whole.clear()
+
+    def forget(self) -> None:
+        """Say nothing more to the connections there are, as a gateway that lost its table; new ones work."""
+        self._generation += 1
 
     def heal(self) -> None:
         """Deliver again, and what was kept of connections whose sender did not give up."""
@@ -60,7 +65,10 @@ class Relay:
                 tasks.create_task(self._pump(beyond_reader, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        generation = self._generation
         while data := await reader.read(1 << 16):
+            if generation != self._generation:
+                continue
             cut = not self._whole.is_set()
             await self._whole.wait()
             if cut and (reader.at_eof() or reader.exception() is not None):

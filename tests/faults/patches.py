@@ -72,3 +72,10 @@ class Patches:
         found: Host | None = self._world.hosts.get(host)
         operation = self._world.operations.get(found.operation) if found and found.operation else None
         return operation.ends if operation is not None and operation.starts >= since else since
+
+
+def forget_roles(world: World, client_id: str) -> None:
+    """Take every role from a principal."""
+    principal = world.object_id_of(client_id)
+    found = [one for one in world.assignments.values() if one.principal_id == principal]
+    world.commit(*(world.assignments.drop(one.id.casefold()) for one in found))

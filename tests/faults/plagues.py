@@ -8,6 +8,7 @@ from typing import Final
 
 from tests.faults.arm_rules import ARM_FAULTS, Rules
 from tests.faults.life import CONTROLLER, SUCCESSOR
+from tests.faults.patches import forget_roles
 from tests.faults.town import LEASE, Town
 
 Plague = Callable[[Town], Awaitable[None]]
@@ -115,7 +116,7 @@ async def cut_from_azure(town: Town) -> None:
 async def azure_json_replaced(town: Town) -> None:
     """azure.json replaced, the old principal's roles gone."""
     await town.led()
-    town.arm.forget_roles(CONTROLLER)
+    forget_roles(town.arm.cloud.world, CONTROLLER)
     await town.sleep(0, 20)
     town.replace_azure_json(SUCCESSOR)
 

@@ -11,8 +11,9 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import yaml
 from aiohttp import web
 from tests.faults.judge import Made
 from tests.faults.links import Relay
+from tests.faults.patches import Patches
 from tests.ports import free_port
 from tests.real_server import RealServer
 
@@ -78,16 +80,25 @@ class Azure:
 
     def __init__(self, cloud: Cloud) -> None:
         self.admin = cloud.admin
-        self.made: list[Made] = []
+        self.world = cloud.world
+        self.patches = Patches(cloud.world, time.time)
         self._https = cloud.frontend.https
         self._tick = time.time()
 
+    @property
+    def made(self) -> list[Made]:
+        """Every PATCH there was."""
+        return self.patches.made
+
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Every request; the mic is told by the end of its user agent."""
-        if request.method == "PATCH":
-            source = request.headers.get("User-Agent", "").rpartition(" ")[2]
-            self.made.append(Made(self._tick, time.time(), source, f"PATCH {request.path}"))
-        return await self._https(request)
+        if request.method != "PATCH":
+            return await self._https(request)
+        source = request.headers.get("User-Agent", "").rpartition(" ")[2]
+        with self.patches.patch(request.path.casefold(), source, self._tick) as answered:
+            response = await self._https(request)
+            answered()
+            return response
 
     async def keep_time(self) -> None:
         """Note when this loop was last known to be awake: a request may have waited since then."""
@@ -97,14 +108,14 @@ class Azure:
 
 
 @contextlib.asynccontextmanager
-async def azure_at(folder: Path, pki: Path) -> AsyncIterator[tuple[Azure, int]]:
+async def azure_at(folder: Path, pki: Path, seed: Mapping[str, object]) -> AsyncIterator[tuple[Azure, int]]:
     """Serve it with TLS under Azure's names; gives its port too."""
-    cloud = build(CloudConfig(state_dir=folder, seed=parse_seed(json.dumps(SEED))))
+    cloud = build(CloudConfig(state_dir=folder, seed=parse_seed(json.dumps(seed))))
     azure = Azure(cloud)
     azure.admin.set_faults(arm_limits=None, arm_delay_vm=0.2)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pki / "cloud.crt", pki / "cloud.key")
-    runner = web.ServerRunner(web.Server(azure.handle), shutdown_timeout=0.1)
+    runner = web.ServerRunner(web.Server(azure.handle, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     try:
@@ -139,18 +150,25 @@ class Api:
 
     async def call(self, method: str, path: str, body: object = None) -> Any:
         """The answer's JSON; None for 404. Raises aiohttp.ClientError."""
-        async with self.session.request(method, self.url + path, json=body) as answer:
+        headers = {"Content-Type": "application/merge-patch+json"} if method == "PATCH" else None
+        async with self.session.request(method, self.url + path, json=body, headers=headers) as answer:
             if answer.status == 404:
                 return None
             answer.raise_for_status()
             return await answer.json()
 
 
-async def furnish(api: Api) -> None:
-    """The CRDs, mic's account with its rights, one identity, and a node for each machine."""
+async def install(api: Api) -> None:
+    """The CRDs, and mic's account with its rights."""
     for document in yaml.safe_load_all((ROOT / "deploy/deployment-rbac.yaml").read_text()):
         if document and document["kind"] in SHIPPED:
             await api.call("POST", SHIPPED[document["kind"]], document)
+    for resource in ("azureassignedidentities", "azureidentities", "azureidentitybindings"):
+        await until(partial(served, api, f"{CUSTOM}/{resource}"), "the CRDs are served")
+
+
+async def populate(api: Api) -> None:
+    """One identity, and a node for each machine."""
     for number in range(HOSTS):
         machine = f"azure://{GROUP}/providers/Microsoft.Compute/virtualMachines/vm{number}"
         node = {"metadata": {"name": f"n{number}"}, "spec": {"providerID": machine}}
@@ -160,9 +178,8 @@ async def furnish(api: Api) -> None:
     identity = {**kind, "kind": "AzureIdentity", "metadata": {"name": "app"}, "spec": spec}
     bound = {"azureIdentity": "app", "selector": "app"}
     binding = {**kind, "kind": "AzureIdentityBinding", "metadata": {"name": "app"}, "spec": bound}
-
-    await until(lambda: accepted(api, f"{CUSTOM}/azureidentities", identity), "the CRDs are served")
-    await until(lambda: accepted(api, f"{CUSTOM}/azureidentitybindings", binding), "the CRDs are served")
+    await api.call("POST", f"{CUSTOM}/azureidentities", identity)
+    await api.call("POST", f"{CUSTOM}/azureidentitybindings", binding)
 
 
 async def token_of_mic(api: Api) -> str:
@@ -172,10 +189,10 @@ async def token_of_mic(api: Api) -> str:
     return str(answer["status"]["token"])
 
 
-async def accepted(api: Api, path: str, body: object) -> bool:
-    """Create an object, unless the API does not serve its kind yet."""
+async def served(api: Api, path: str) -> bool:
+    """Whether the API serves a collection; one that has just started throttles."""
     try:
-        return await api.call("POST", path, body) is not None
+        return await api.call("GET", path) is not None
     except aiohttp.ClientResponseError as error:
         if error.status != 429:
             raise
@@ -218,6 +235,7 @@ class Mic:
     token: str
     api: Relay
     azure: Relay
+    cloudconfig: Path | None = None
     ports: tuple[int, int] = field(default_factory=two_ports)
     process: asyncio.subprocess.Process | None = None
 
@@ -271,6 +289,8 @@ class Mic:
         yield f"--prometheus-port={self.ports[1]}"
         yield "--identity-removal-linger=0s"
         yield "--clientQps=100"
+        if self.cloudconfig is not None:
+            yield f"--cloudconfig={self.cloudconfig}"
 
     def _environ(self) -> dict[str, str]:
         return {

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.faults.conftest import LONG, OUTCOMES, told
+from tests.faults.conftest import LONG, OUTCOMES, judged
 from tests.faults.judge import judge
-from tests.faults.outcome import Outcome
 from tests.faults.plagues import PLAGUES, Plague
 from tests.faults.town import LEASE, Town, living
 
@@ -29,7 +28,18 @@ async def test_nothing_is_lost_or_wrong(request: pytest.FixtureRequest, name: st
     """Protects every promise of the controller from this fault at whatever moment of a cluster's life."""
     async with living(seed * 1000 + len(name), tmp_path) as (town, life):
         took = await _played(town, life, PLAGUES[name])
-        outcome, complaints = _judged(town, name, took)
+        patches = town.arm.patches
+        verdicts = (judge(town.seen, patches.made, LEASE), judge(town.seen, town.written, LEASE))
+        outcome, complaints = judged(
+            name,
+            "virtual",
+            patches=patches,
+            ledger=town.ledger,
+            balance=town.balance(),
+            verdicts=verdicts,
+            took=took,
+            sight=SIGHT,
+        )
     request.config.stash.setdefault(OUTCOMES, []).append(outcome)
     assert not complaints
 
@@ -47,31 +57,3 @@ async def _played(town: Town, life: asyncio.Task[None], plague: Plague) -> float
     await asyncio.sleep(QUIET)
     assert all(mic.alive() for mic in town.mics.values())
     return took if right and town.balance().even else math.inf
-
-
-def _judged(town: Town, name: str, took: float) -> tuple[Outcome, list[str]]:
-    """The round's line, and in words what is wrong with it."""
-    patches, balance = town.arm.patches, town.balance()
-    foreign = [judge(town.seen, writes, LEASE).foreign for writes in (patches.made, town.written)]
-    wrong = town.ledger.wrong(patches.removals, sight=SIGHT)
-    taken = [removal for removal in patches.removals if removal.identity in patches.before[removal.host]]
-    outcome = Outcome(
-        fault=name,
-        clock="virtual",
-        records=len(town.written),
-        patches=len(patches.made),
-        wrong=len(wrong) + len(taken),
-        lost=len(balance.lost),
-        leaked=len(balance.leaked) + len(balance.stale),
-        foreign=sum(map(len, foreign)),
-        overlaps=len(patches.overlaps),
-        took=took,
-    )
-    complaints = [
-        *(f"removed while in use: {removal} {use}" for removal, use in wrong),
-        *(f"not ours to remove: {removal}" for removal in taken),
-        *([] if balance.even else [f"not even: {balance}"]),
-        *(f"by a non-leader: {write}" for writes in foreign for write in told(writes)),
-        *(f"two PATCHes at once: {overlap}" for overlap in patches.overlaps),
-    ]
-    return outcome, complaints
