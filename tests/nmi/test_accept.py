@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
+import asyncio
 
-from podidentity.nmi.accept import dismiss
-
-WORDS = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+from tests.nmi.conftest import Make, Start, read_reply
+from tests.nmi.test_server_limits import REQUEST, entitle
 
 
-def test_who_asks_late_is_answered_not_reset() -> None:
-    """Protects a request that is on its way when the agent stops: its connection ends after it, with an answer."""
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as late, socket.socket() as silent:
-        for client in (late, silent):
-            client.settimeout(5)
-            client.connect(server.getsockname())
-        taken = [server.accept()[0] for _ in range(2)]
-        asking = threading.Timer(0.02, lambda: late.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
-        asking.start()
-        begun = time.monotonic()
-        dismiss(taken, WORDS)
-        assert time.monotonic() - begun < 2
-        asking.join()
-        for client in (late, silent):
-            assert client.recv(1000) == WORDS
-            assert client.recv(1000) == b""
+async def test_who_waits_in_the_queue_is_served_at_the_end(start: Start, make: type[Make]) -> None:
+    """Protects a request on its way when the agent stops: it gets its token, who asks nothing a 503; nobody a reset."""
+    bench = await start()
+    entitle(bench, make)
+    asking, late, silent = [await bench.connect("127.1.0.1") for _ in range(3)]
+    asking[1].write(REQUEST)
+    bench.tasks[0].cancel()
+    await asyncio.sleep(0.02)
+    late[1].write(REQUEST)
+    for (reader, writer), status in ((asking, 200), (late, 200), (silent, 503)):
+        reply = await read_reply(reader)
+        assert (reply.status, reply.headers["connection"]) == (status, "close")
+        assert await reader.read() == b""
+        writer.close()

@@ -62,6 +62,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.limits = Limits()
+        self.ending = False
         self.granted: list[bytes] = []
         self.answers: list[int] = []
 

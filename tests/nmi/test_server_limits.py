@@ -335,17 +335,6 @@ async def test_who_has_enough_connections_is_turned_away_at_the_door(start: Star
     await until(lambda: bench.app.server.connections == 0)
 
 
-async def test_stopping_tells_those_at_the_door() -> None:
-    """A connection that waits in the kernel's queue when the server stops reads why, instead of a reset."""
-    door = socket.create_server(("127.0.0.1", 0))
-    port = door.getsockname()[1]
-    acceptor = Acceptor(door, asyncio.Protocol, lambda _sock, _address: None)
-    acceptor.start()
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        acceptor.close(b"later")
-        assert client.recv(100) == b"later"
-
-
 async def test_without_files_the_door_stays_shut_for_a_moment() -> None:
     """An accept that fails for want of a file is tried again a little later, not at once and not never."""
     door = NoFiles()
@@ -361,7 +350,7 @@ async def test_without_files_the_door_stays_shut_for_a_moment() -> None:
     with socket.create_connection(door.getsockname()):
         await asyncio.wait_for(made.wait(), 5)
     assert door.tried >= 2
-    acceptor.close(b"")
+    acceptor.close()
 
 
 class NoFiles(socket.socket):

@@ -14,7 +14,7 @@ from podidentity.config.errors import ConfigError
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import REDIRECT
-from podidentity.nmi.slots import take
+from podidentity.nmi.slots import hand_over_half_open, take
 from podidentity.probe import main
 from podidentity.telemetry.logging import get_logger
 from podidentity.telemetry.status import Probe, StatusServer
@@ -52,6 +52,15 @@ def test_lock_that_cannot_be_read_is_still_a_lock(tmp_path: Path) -> None:
     assert not slots[0].superseded()
     for slot in slots:
         slot.close()
+
+
+def test_connections_being_made_are_handed_over_where_the_kernel_can(tmp_path: Path) -> None:
+    """The switch is set where it is there and may be written; an older kernel or a container without rights may not."""
+    switch = tmp_path / "tcp_migrate_req"
+    hand_over_half_open(tmp_path)
+    switch.write_text("0\n")
+    hand_over_half_open(switch)
+    assert switch.read_text() == "1"
 
 
 async def test_superseded_keeper_changes_nothing() -> None:

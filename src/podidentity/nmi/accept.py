@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import selectors
 import socket
-import time
-from collections.abc import Callable, Iterable
-from typing import Final, cast
+from collections.abc import Callable
+from typing import Final
 
 BACKLOG: Final = 4096
 """As many as the kernel lets wait by default."""
 _TAKEN_AT_A_TIME: Final = 32
 _AT_A_TIME: Final = 64
 _PAUSE_SECONDS: Final = 0.5
-_LAST_SECONDS: Final = 0.1
 
 
 class Acceptor:
@@ -47,38 +44,41 @@ class Acceptor:
         self._sock.listen(BACKLOG)
         self._loop.add_reader(self._sock.fileno(), self._accept)
 
-    def close(self, last_words: bytes) -> None:
-        """Stop, telling ``last_words`` to those who wait in the kernel's queue; who was taken is handed over still."""
+    def close(self) -> None:
+        """Stop listening. Who waits in the kernel's queue is taken: he was promised a connection."""
         if self._resume is not None:
             self._resume.cancel()
         self._loop.remove_reader(self._sock.fileno())
-        waiting = []
         with contextlib.suppress(OSError):
-            while True:
-                waiting.append(self._sock.accept()[0])
+            for _ in range(BACKLOG):
+                self._accept_one()
         self._sock.close()
-        dismiss(waiting, last_words)
 
     def _accept(self) -> None:
         taken = 0
         for _ in range(_AT_A_TIME):
             try:
-                sock, address = self._sock.accept()
+                taken += self._accept_one()
             except (BlockingIOError, InterruptedError):
                 return
-            except ConnectionAbortedError:
-                continue
             except OSError:  # no file, no memory: what is open has to end first
                 self._pause()
                 return
-            words = self._refusal(sock, address)
-            if words is not None:
-                turn_away(sock, words)
-                continue
-            self._take(sock)
-            taken += 1
             if taken == _TAKEN_AT_A_TIME:
                 return
+
+    def _accept_one(self) -> bool:
+        """Take or turn away the next connection; whether it was taken. Raises OSError."""
+        try:
+            sock, address = self._sock.accept()
+        except ConnectionAbortedError:
+            return False
+        words = self._refusal(sock, address)
+        if words is not None:
+            turn_away(sock, words)
+            return False
+        self._take(sock)
+        return True
 
     def _take(self, sock: socket.socket) -> None:
         sock.setblocking(False)  # noqa: FBT003 - socket's own signature
@@ -99,24 +99,6 @@ class Acceptor:
 
     def _again(self) -> None:
         self._loop.add_reader(self._sock.fileno(), self._accept)
-
-
-def dismiss(socks: Iterable[socket.socket], words: bytes) -> None:
-    """Tell ``words`` to each as soon as it has asked; who asks nothing within 0.1 s is told all the same.
-
-    A socket that is closed before the request is there answers it with a reset.
-    """
-    with selectors.DefaultSelector() as asked:
-        for sock in socks:
-            asked.register(sock, selectors.EVENT_READ)
-        end = time.monotonic() + _LAST_SECONDS
-        while asked.get_map() and (left := end - time.monotonic()) > 0:
-            for key, _ in asked.select(left):
-                asked.unregister(key.fileobj)
-                turn_away(cast("socket.socket", key.fileobj), words)
-        for key in list(asked.get_map().values()):
-            asked.unregister(key.fileobj)
-            turn_away(cast("socket.socket", key.fileobj), words)
 
 
 def turn_away(sock: socket.socket, words: bytes) -> None:

@@ -42,6 +42,8 @@ class Work(Protocol):
     """What a connection needs of its server."""
 
     limits: Limits
+    ending: bool
+    """Whether the connection ends with the answer that is sent next."""
 
     def opened(self, connection: Connection) -> Answer | None:
         """Register; an answer means: refused, say so and close."""
@@ -286,7 +288,8 @@ class Connection(asyncio.Protocol):
             self._next()
 
     def _answered(self, request: Request, answer: Answer) -> None:
-        self._send(answer, keep_alive=request.keep_alive and not answer.close, head=request.method == "HEAD")
+        keep_alive = request.keep_alive and not answer.close and not self._work.ending
+        self._send(answer, keep_alive=keep_alive, head=request.method == "HEAD")
         self._work.done(request, answer, self._started)
 
     def _send(self, answer: Answer, *, keep_alive: bool, head: bool = False) -> None:
@@ -339,12 +342,12 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def stop(self, answer: Answer) -> None:
-        """End the connection for a server that stops: a waiting request is told ``answer``."""
+        """End the connection for a server that stops: who waits, or has yet to ask, is told ``answer``."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
             self._send(answer, keep_alive=False)
-        elif self._queue:
+        elif self._queue or self._started == 0:
             self._send(answer, keep_alive=False)
         elif self._transport is not None and not self._closing:
             self._closing = True

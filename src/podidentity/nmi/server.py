@@ -24,7 +24,6 @@ _FAULT: Final = error(500, "internal error", close=True)
 _LAST_SECONDS: Final = 0.1
 _SWEEP_SECONDS: Final = 1.0
 _FULL_WIRE: Final = _FULL.encode(keep_alive=False)
-_STOPPING_WIRE: Final = _STOPPING.encode(keep_alive=False)
 
 
 class Answerer(Protocol):
@@ -73,6 +72,7 @@ class Server:
         self._group: asyncio.TaskGroup | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turns: Turns | None = None
+        self.ending = False
 
     @property
     def connections(self) -> int:
@@ -87,7 +87,8 @@ class Server:
     async def serve(self, sockets: Sequence[socket.socket], *, ready: Callable[[], None] = lambda: None) -> None:
         """Accept on ``sockets`` (bound; closed at the end) until cancelled; ``ready`` is called once they listen.
 
-        When cancelled, requests that wait are answered 503 with Retry-After, and connections are closed.
+        When cancelled, it serves for another 0.1 s those who are connected already, and tells them that the connection
+        ends; then requests that wait are answered 503 with Retry-After, and connections are closed.
         """
         self._loop = loop = asyncio.get_running_loop()
         self._turns = Turns(loop)
@@ -102,7 +103,8 @@ class Server:
                     await self._sweep_forever()
                 finally:
                     for server in servers:
-                        server.close(_STOPPING_WIRE)
+                        server.close()
+                    self.ending = True
                     await asyncio.sleep(_LAST_SECONDS)  # who has just connected has his request on the way
                     for connection in tuple(self._connections):
                         connection.stop(_STOPPING)

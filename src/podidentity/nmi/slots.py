@@ -101,10 +101,11 @@ def _told(path: Path) -> tuple[str, float]:
         return f"the holder of {path}", 0.0
 
 
-def hand_over_half_open() -> None:
+def hand_over_half_open(migrate: Path = MIGRATE) -> None:
     """Ask the kernel (5.14 or later) to give connections that are being made to the other agent when one closes.
 
-    Where that may not be written, as in a container without privileges, such a connection is reset.
+    ``migrate`` is the kernel's switch. Where it may not be written, as in a container without privileges, such a
+    connection is reset.
     """
     with contextlib.suppress(OSError):
-        MIGRATE.write_text("1")
+        migrate.write_text("1")
