@@ -12,10 +12,10 @@ DEV_ENV := $(CACHE)/dev-$(LOCK_KEY)
 # The Kubernetes minor that the real API server and kubectl have; `make kube-assets KUBE_MINOR=1.37` builds another one.
 export KUBE_MINOR ?= 1.34
 KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
-export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS)
+export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS):$(CACHE)/tofu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets sdk-js azure-cli check bench faults scenarios manifests goldens lock clean
+.PHONY: help demo test kube-assets tofu sdk-js azure-cli check bench faults scenarios manifests goldens lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,9 @@ test: $(DEV_ENV)/ok ## all tests (a test whose system part is missing says so an
 
 kube-assets: ## builds the real kube-apiserver, etcd, kubectl and helm, once (needs Go); tests and `lab --api-server=real` use them
 	@sh tools/kube-assets/build '$(KUBE_ASSETS)' '$(KUBE_MINOR)'
+
+tofu: ## builds OpenTofu, and stand-ins for the providers of deploy/terraform, once (needs Go)
+	@sh tools/tofu/build '$(CACHE)/tofu'
 
 sdk-js: ## installs the JavaScript SDK that some tests ask with, once (needs node and npm)
 	@sh tools/sdk-js/build

@@ -1,0 +1,3 @@
+output "podmanifest" {
+  value = local.manifest
+}

@@ -1,0 +1,3 @@
+output "secretproviderclassmanifest" {
+  value = local.manifest
+}
