@@ -78,3 +78,15 @@ async def test_a_cancelled_taker_takes_nothing() -> None:
         async with asyncio.timeout(0.5):
             await bucket.take()
     assert bucket.try_take() == pytest.approx(0.5)
+
+
+def test_others_take_from_the_same_budget() -> None:
+    """What a server says is left lowers the bucket, never raises it; it refills from there."""
+    hand = Hand()
+    bucket = TokenBucket(1, 10, hand.clock)
+    assert bucket.full
+    bucket.lower_to(3)
+    bucket.lower_to(7)
+    assert (bucket.left, bucket.full) == (3, False)
+    hand.now = 20.0
+    assert (bucket.left, bucket.full) == (10, True)

@@ -34,6 +34,21 @@ class TokenBucket:
             return 0.0
         return missing / self._rate
 
+    @property
+    def left(self) -> float:
+        """The tokens that can be taken now; below zero when some are promised to those that wait."""
+        return -self._missing(0)
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing was taken that is not refilled."""
+        return self.left >= self._burst
+
+    def lower_to(self, left: float) -> None:
+        """Have at most ``left`` tokens now: somebody else takes from the same budget."""
+        self._missing(0)
+        self._balance = min(self._balance, left)
+
     def set_rate(self, rate: float) -> None:
         """Refill at ``rate`` tokens a second from now on. ValueError unless it is positive."""
         if rate <= 0:

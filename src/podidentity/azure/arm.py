@@ -26,11 +26,13 @@ __all__ = ["ComputeClient", "Deadlines", "HostIdentities", "IdentityPatch", "Use
 POLL_FAILURES: Final = 3
 
 Metrics = Callable[[str, float, AzureError | None], None]
+OnAnswer = Callable[["HostId", Mapping[str, str]], None]
 
 
 class ComputeClient:
     """GET and PATCH of a host's identities. Deals with retries, polling and deadlines; never waits out a 429.
 
+    ``on_answer`` hears of the headers of each good answer to a GET or PATCH, with the host it is about.
     ``metrics`` is called once per ``get`` and ``patch`` with (operation type, seconds, error or None).
     With a ``fence`` no PATCH is sent, and none sent again, while it is closed: FenceClosedError.
     """
@@ -46,6 +48,7 @@ class ComputeClient:
         clock: Clock | None = None,
         rng: random.Random | None = None,
         metrics: Metrics | None = None,
+        on_answer: OnAnswer | None = None,
         deadlines: Deadlines | None = None,
         backoff: Backoff | None = None,
         retries: int = 3,
@@ -68,12 +71,14 @@ class ComputeClient:
         self._deadlines = self._arm.deadlines
         self._api_version = api_version
         self._metrics = metrics
+        self._on_answer = on_answer
 
     async def get(self, host: HostId) -> HostIdentities:
         """Read what the host has. Raises the tree of ``azure.errors``."""
         with self._metered(arm_request.operation_type(host, "get")):
             async with deadline(self._deadlines.call, "GET"):
                 answer = await self._arm.call("GET", self._url(host))
+            self._tell(host, answer)
             return arm_request.parse_host(answer.body)
 
     async def patch(self, host: HostId, patch: IdentityPatch, *, known: HostIdentities | None = None) -> None:
@@ -94,10 +99,15 @@ class ComputeClient:
     def _url(self, host: HostId) -> str:
         return arm_request.host_url(self._arm.base_url, host, self._api_version)
 
+    def _tell(self, host: HostId, answer: Answer) -> None:
+        if self._on_answer is not None:
+            self._on_answer(host, answer.headers)
+
     async def _patch_and_follow(self, host: HostId, patch: IdentityPatch) -> None:
         url = self._url(host)
         async with deadline(self._deadlines.call, "PATCH"):
             answer = await self._arm.call("PATCH", url, arm_request.patch_body(patch))
+        self._tell(host, answer)
         progress = arm_request.started(
             answer.status, answer.headers, answer.body, resource_url=url, retry_after=self._arm.wait(answer)
         )

@@ -202,6 +202,7 @@ def build_app(
     fence: Fence,
     greeting: Greeting,
     own_client_id: str = "",
+    budget: Budget | None = None,
     clock: Clock,
     rng: random.Random,
     version: str = Build().version,
@@ -209,7 +210,7 @@ def build_app(
     """Connect the parts; nothing is opened or started.
 
     ``fence``: the one that ``clients.custom`` and ``compute`` ask. ``own_client_id``: the cluster's identity, never
-    removed.
+    removed. ``budget``: the one that hears of what ``compute`` is answered.
     """
     election = ElectionSettings(
         identity=settings.leader_election_instance,
@@ -235,7 +236,7 @@ def build_app(
         settings=_assign_settings(settings, own_client_id),
         clock=clock,
         rng=rng,
-        budget=Budget.of(clock),
+        budget=budget or Budget.of(clock),
         writer=RecordWriter(world, outlets, clock),
     )
     controller = Controller(shared, full_pass=settings.sync_retry_duration)
@@ -267,7 +268,8 @@ async def run(settings: MicSettings) -> None:
         greeting = Greeting(clients.core)
         await greeting.once()
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
-        compute = _compute(source, settings, build, metrics, fence)
+        budget = Budget.of(clock)
+        compute = _compute(source, settings, build, metrics, fence=fence, budget=budget)
         stack.push_async_callback(compute.close)
         info(described(source.current()))
         events = EventRecorder(clients.core, component=EVENT_SOURCE, clock=clock)
@@ -280,6 +282,7 @@ async def run(settings: MicSettings) -> None:
             fence=fence,
             greeting=greeting,
             own_client_id=own,
+            budget=budget,
             clock=clock,
             rng=rng,
             version=build.version,
@@ -362,7 +365,7 @@ async def _clients(
 
 
 def _compute(
-    source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics, fence: Fence
+    source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics, *, fence: Fence, budget: Budget
 ) -> ComputeClient:
     def meter(operation: str, seconds: float, error: AzureError | None) -> None:
         if error is None:
@@ -376,5 +379,6 @@ def _compute(
         user_agent=build.user_agent("MIC", settings.custom_user_agent),
         api_version=settings.compute_api_version,
         metrics=meter,
+        on_answer=lambda host, headers: budget.heard(host.key, headers),
         fence=fence,
     )

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from podidentity.aio.bucket import TokenBucket
 from podidentity.aio.cancelled import raise_if_cancelled
 from podidentity.aio.clock import Clock
 from podidentity.aio.fence import FenceClosedError
@@ -20,7 +19,7 @@ from podidentity.azure.arm import HostIdentities, IdentityPatch
 from podidentity.azure.errors import AzureError, HostDeleting
 from podidentity.kube.errors import ApiError, KubeError
 from podidentity.mic import messages
-from podidentity.mic.budget import Budget
+from podidentity.mic.budget import FIRST, LAST, LATER, Budget
 from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
 from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
 from podidentity.mic.ports import Outlets
@@ -31,9 +30,6 @@ from podidentity.mic.writer import RecordWriter
 from podidentity.rules.resource_id import HostId, fold
 from podidentity.telemetry.logging import get_logger
 
-GET_RATE: Final = (12 / 60, 36.0)
-PATCH_RATE: Final = (4 / 60, 12.0)
-"""ARM's limits for one machine: refill a second, and cap."""
 RESTART_DELAY: Final = 5.0
 TICK: Final = 0.005
 SETTLE: Final = 5.0
@@ -76,8 +72,6 @@ class HostActor:
         self._shared = shared
         self._clock = shared.clock
         self._memory = HostMemory(shared.rng, linger=shared.settings.linger, immutable=shared.settings.immutable)
-        self._gets = TokenBucket(*GET_RATE, shared.clock)
-        self._patches = TokenBucket(*PATCH_RATE, shared.clock)
         self._looking_since: float | None = None
         self._patching = False
         self._next_look = next_look(shelf.key, shared.clock.monotonic(), shared.settings.reconcile_interval)
@@ -156,18 +150,28 @@ class HostActor:
         if settling:
             deadlines.append(memory.looked_at + SETTLE)
             ripe = ripe or now - memory.looked_at >= SETTLE
-        drift = now >= self._next_look and any(self.shelf.wanted_by_id)
-        if decided.look or ripe or drift:
-            wait = self._gets.try_take()
+        wanted = decided.look or ripe
+        if wanted or self._drift_is_due(now):
+            wait = self._shared.budget.of_host(host.key).gets.try_take()
             if wait > 0:
                 deadlines.append(now + wait)
             else:
                 self._looking_since = now
-                tasks.create_task(self._look(host), name=f"look {host.key}")
+                tasks.create_task(self._look(host, FIRST if wanted else LAST), name=f"look {host.key}")
         elif memory.known is not None and not settling and (decided.add or decided.remove):
             deadlines.append(self._start_patch(tasks, host, memory.known, decided, now))
         deadlines.append(self._next_look)
         return deadlines
+
+    def _drift_is_due(self, now: float) -> bool:
+        """Whether to look for what others changed; with too many hosts for the interval some are put off."""
+        if now < self._next_look or not any(self.shelf.wanted_by_id):
+            return False
+        wait = self._shared.budget.drift.try_take()
+        if wait > 0:
+            interval = self._shared.settings.reconcile_interval
+            self._next_look = now + wait + self._shared.rng.uniform(0, interval / 10)
+        return wait <= 0
 
     def _start_patch(
         self, tasks: asyncio.TaskGroup, host: HostId, known: HostIdentities, decided: HostPlan, now: float
@@ -179,7 +183,7 @@ class HostActor:
         patch = identity_patch(known, *self._memory.narrowed(decided.add, decided.remove))
         if patch is None or not self._shared.outlets.fence.is_open:
             return now + 1
-        wait = self._patches.try_take()
+        wait = self._shared.budget.of_host(host.key).patches.try_take()
         if wait > 0:
             return now + wait
         self._patching = True
@@ -187,10 +191,10 @@ class HostActor:
         tasks.create_task(self._patch(host, known, patch), name=f"patch {host.key}")
         return now + PATIENCE
 
-    async def _look(self, host: HostId) -> None:
+    async def _look(self, host: HostId, rank: int) -> None:
         """Read the host."""
         try:
-            await self._shared.budget.reads.take()
+            await self._shared.budget.reads.take(rank)
             found = await self._shared.outlets.compute.get(host)
             self._memory.looked(found, self._clock.monotonic())
         except AzureError as error:
@@ -210,7 +214,7 @@ class HostActor:
         try:
             if fold(known.provisioning_state) == "deleting":
                 raise HostDeleting(0, "HostDeleting", f"{host.path} is being deleted")
-            await self._shared.budget.writes.take()
+            await self._shared.budget.writes.take(FIRST if patch.add else LATER)
             await self._shared.outlets.compute.patch(host, patch)
             self._memory.patched(patch)
         except FenceClosedError as error:
@@ -228,7 +232,7 @@ class HostActor:
 
     def _heed(self, error: AzureError) -> None:
         """Have every host wait when ARM says that the controller itself is over its limit."""
-        if self._shared.budget.refused(error, self._clock.monotonic()):
+        if self._shared.budget.refused(self.shelf.key, error):
             self._log.warning("Azure throttles the controller itself: nothing is asked of it for a while")
 
     def _retell(self, bad: frozenset[str]) -> None:
