@@ -23,8 +23,8 @@ from podidentity.kube.events import EventRecorder
 from podidentity.kube.greeting import Greeting
 from podidentity.kube.settings import KubeSettings
 from podidentity.mic.app import App as Mic
-from podidentity.mic.app import Clients
 from podidentity.mic.app import build_app as build_mic
+from podidentity.mic.clients import Clients
 from podidentity.telemetry.logging import configure_logging
 
 

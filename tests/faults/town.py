@@ -26,7 +26,8 @@ from podidentity.azure.config import AzureConfig, AzureConfigSource
 from podidentity.config.mic import mic_settings
 from podidentity.kube.events import EventRecorder
 from podidentity.kube.greeting import Greeting
-from podidentity.mic.app import App, Clients, build_app
+from podidentity.mic.app import App, build_app
+from podidentity.mic.clients import Clients
 from podidentity.mic.credential import CurrentCredential
 from podidentity.telemetry.metrics import Metrics
 

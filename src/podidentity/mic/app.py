@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
 
 from podidentity.aio.clock import Clock
@@ -15,10 +13,7 @@ from podidentity.aio.fence import Fence
 from podidentity.api.constants import EVENT_SOURCE
 from podidentity.api.core import Node
 from podidentity.api.meta import ObjectReference
-from podidentity.azure.arm import ComputeClient
 from podidentity.azure.config import AzureConfigSource
-from podidentity.azure.credentials import credential_for
-from podidentity.azure.errors import AzureError
 from podidentity.config.build import Build
 from podidentity.config.duration import format_duration
 from podidentity.config.mic import MicSettings
@@ -27,15 +22,16 @@ from podidentity.kube.errors import KubeError
 from podidentity.kube.events import EventRecorder
 from podidentity.kube.greeting import Greeting
 from podidentity.kube.leadership import ElectionSettings, Leadership
-from podidentity.kube.settings import load_settings
 from podidentity.kube.store import Store
 from podidentity.mic import drain
 from podidentity.mic.assign import AssignSettings, Shared
 from podidentity.mic.budget import Budget
+from podidentity.mic.clients import Clients, burst, compute_client, open_clients
 from podidentity.mic.controller import Controller
-from podidentity.mic.credential import CurrentCredential, described
+from podidentity.mic.credential import described
 from podidentity.mic.ports import Compute, Outlets
 from podidentity.mic.startup_taint import StartupTaints
+from podidentity.mic.status import Status
 from podidentity.mic.upgrade import UpgradeRecord, upgrade_types
 from podidentity.mic.watches import watches
 from podidentity.mic.world import World
@@ -52,15 +48,6 @@ STALE: Final = 150.0
 """Seconds of silence of a watch after which the process is not ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
-    """Three clients, so that no part uses up another's budget: built-in objects, custom resources, leadership."""
-
-    core: KubeClient
-    custom: KubeClient
-    election: KubeClient
-
-
 class App:
     """All of mic but its servers; ``run`` works until cancelled."""
 
@@ -72,6 +59,7 @@ class App:
         controller: Controller,
         leadership: Leadership,
         *,
+        budget: Budget,
         greeting: Greeting,
         clock: Clock,
         rng: random.Random,
@@ -92,10 +80,12 @@ class App:
         self._reflectors = watches(
             clients.core, clients.custom, controller, self._nodes, drain=settings.drain, clock=clock, rng=rng
         )
+        self.status = Status(version, controller, budget, self._reflectors, self.not_ready, clock)
 
     def probe(self) -> Probe:
         """What the probes answer."""
-        return Probe(body=lambda: "Active" if self._controller.leading else "Not Active", not_ready=self.not_ready)
+        body = lambda: "Active" if self._controller.leading else "Not Active"  # noqa: E731 - a callback
+        return Probe(body=body, not_ready=self.not_ready, status=self.status.report)
 
     def not_ready(self) -> list[str]:
         """Why this process could not take over now."""
@@ -212,6 +202,44 @@ def build_app(
     ``fence``: the one that ``clients.custom`` and ``compute`` ask. ``own_client_id``: the cluster's identity, never
     removed. ``budget``: the one that hears of what ``compute`` is answered.
     """
+    leadership = _leadership(settings, clients.election, events, metrics, fence=fence, clock=clock, rng=rng)
+    outlets = Outlets(clients.custom, compute, events, metrics, fence)
+    world = World(force_namespaced=settings.force_namespaced)
+    budget = budget or Budget.of(clock)
+    shared = Shared(
+        world=world,
+        outlets=outlets,
+        settings=_assign_settings(settings, own_client_id),
+        clock=clock,
+        rng=rng,
+        budget=budget,
+        writer=RecordWriter(world, outlets, clock),
+    )
+    controller = Controller(shared, full_pass=settings.sync_retry_duration)
+    return App(
+        settings,
+        clients,
+        outlets,
+        controller,
+        leadership,
+        budget=budget,
+        greeting=greeting,
+        clock=clock,
+        rng=rng,
+        version=version,
+    )
+
+
+def _leadership(
+    settings: MicSettings,
+    client: KubeClient,
+    events: EventRecorder,
+    metrics: Metrics,
+    *,
+    fence: Fence,
+    clock: Clock,
+    rng: random.Random,
+) -> Leadership:
     election = ElectionSettings(
         identity=settings.leader_election_instance,
         namespace=settings.leader_election_namespace,
@@ -227,22 +255,7 @@ def build_app(
         message = f"{election.identity} {'became leader' if leading else 'stopped leading'}"
         events.event(lock, "Normal", "LeaderElection", message)
 
-    leadership = Leadership(clients.election, election, fence=fence, clock=clock, rng=rng, on_transition=transition)
-    outlets = Outlets(clients.custom, compute, events, metrics, fence)
-    world = World(force_namespaced=settings.force_namespaced)
-    shared = Shared(
-        world=world,
-        outlets=outlets,
-        settings=_assign_settings(settings, own_client_id),
-        clock=clock,
-        rng=rng,
-        budget=budget or Budget.of(clock),
-        writer=RecordWriter(world, outlets, clock),
-    )
-    controller = Controller(shared, full_pass=settings.sync_retry_duration)
-    return App(
-        settings, clients, outlets, controller, leadership, greeting=greeting, clock=clock, rng=rng, version=version
-    )
+    return Leadership(client, election, fence=fence, clock=clock, rng=rng, on_transition=transition)
 
 
 def _assign_settings(settings: MicSettings, own_client_id: str) -> AssignSettings:
@@ -263,13 +276,13 @@ async def run(settings: MicSettings) -> None:
     clock, rng, metrics = Clock(), random.Random(), Metrics()  # noqa: S311 - jitter, not a secret
     async with AsyncExitStack() as stack:
         fence = Fence(clock, delivery=settings.leader_election_duration / 2)
-        clients = await _clients(stack, settings, build, environ, clock=clock, fence=fence)
+        clients = await open_clients(stack, settings, build, environ, clock=clock, fence=fence)
         source = AzureConfigSource(settings.cloudconfig, settings.azure_environ)
         greeting = Greeting(clients.core)
         await greeting.once()
         own = source.current().user_assigned_identity_id if source.current().use_managed_identity else ""
         budget = Budget.of(clock)
-        compute = _compute(source, settings, build, metrics, fence=fence, budget=budget)
+        compute = compute_client(source, settings, build, metrics, fence=fence, budget=budget)
         stack.push_async_callback(compute.close)
         info(described(source.current()))
         events = EventRecorder(clients.core, component=EVENT_SOURCE, clock=clock)
@@ -320,6 +333,7 @@ async def _serve(stack: AsyncExitStack, settings: MicSettings, app: App, metrics
     await stack.enter_async_context(StatusServer(port=settings.http_probe_port, probe=app.probe(), metrics=None))
     info("started health probe")
     info("registered views for metric")
+    metrics.before_render(lambda: app.status.sample(metrics))
     info("starting Prometheus exporter")
     await stack.enter_async_context(StatusServer(port=settings.prometheus_port, probe=None, metrics=metrics))
     info(f"registered and exported metrics on port {settings.prometheus_port}")
@@ -334,51 +348,5 @@ def _say_hello(settings: MicSettings, build: Build) -> None:
         warning("--cloudconfig not passed will use aadpodidentity-admin-secret")
     info(f"kubeconfig ({settings.kubeconfig}) cloudconfig ({settings.cloudconfig})")
     info(f"running MIC in namespaced mode: {str(settings.force_namespaced).lower()}")
-    info(f"client QPS set to: {f'{settings.qps:g}. Burst to: {_burst(settings)}' if settings.qps else 'adaptive'}")
+    info(f"client QPS set to: {f'{settings.qps:g}. Burst to: {burst(settings)}' if settings.qps else 'adaptive'}")
     info(f"starting to create the pod identity client. Version: {build.version}. Build date: {build.date}")
-
-
-def _burst(settings: MicSettings) -> int:
-    """Calls at once within ``--clientQps``, as the original has it."""
-    return max(int(settings.qps), 1)
-
-
-async def _clients(
-    stack: AsyncExitStack,
-    settings: MicSettings,
-    build: Build,
-    environ: Mapping[str, str],
-    *,
-    clock: Clock,
-    fence: Fence,
-) -> Clients:
-    kube = load_settings(settings.kubeconfig, environ)
-    agent = build.user_agent("MIC", settings.custom_user_agent)
-    qps, burst = settings.qps, _burst(settings)
-    return Clients(
-        core=await stack.enter_async_context(KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock)),
-        custom=await stack.enter_async_context(
-            KubeClient(kube, user_agent=agent, qps=qps, burst=burst, clock=clock, fence=fence)
-        ),
-        election=await stack.enter_async_context(KubeClient(kube, user_agent=agent, clock=clock)),
-    )
-
-
-def _compute(
-    source: AzureConfigSource, settings: MicSettings, build: Build, metrics: Metrics, *, fence: Fence, budget: Budget
-) -> ComputeClient:
-    def meter(operation: str, seconds: float, error: AzureError | None) -> None:
-        if error is None:
-            metrics.observe("cloud_provider_operations_duration_seconds", seconds, operation_type=operation)
-        else:
-            metrics.count("cloud_provider_operations_errors_count", operation_type=operation)
-
-    return ComputeClient(
-        source.current().cloud,
-        CurrentCredential(source.current, credential_for),
-        user_agent=build.user_agent("MIC", settings.custom_user_agent),
-        api_version=settings.compute_api_version,
-        metrics=meter,
-        on_answer=lambda host, headers: budget.heard(host.key, headers),
-        fence=fence,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,7 @@ from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
 from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
 from podidentity.mic.ports import Outlets
 from podidentity.mic.reconcile import next_look
+from podidentity.mic.report import HostReport, host_report
 from podidentity.mic.wanted import AssignmentKey, Wanted
 from podidentity.mic.world import Shelf, World
 from podidentity.mic.writer import RecordWriter
@@ -74,6 +75,7 @@ class HostActor:
         self._memory = HostMemory(shared.rng, linger=shared.settings.linger, immutable=shared.settings.immutable)
         self._looking_since: float | None = None
         self._patching = False
+        self._in_flight = 0
         self._next_look = next_look(shelf.key, shared.clock.monotonic(), shared.settings.reconcile_interval)
         self._planned_at = shared.clock.monotonic()
         self._told: dict[AssignmentKey, str] = {}
@@ -96,6 +98,10 @@ class HostActor:
     def forgive(self, resource: str) -> bool:
         """Try an identity that was left alone again now; whether it was."""
         return self._memory.forgive(resource)
+
+    def report(self) -> HostReport:
+        """What it tells of itself."""
+        return host_report(self.shelf, self._memory, self._in_flight)
 
     @property
     def _busy(self) -> bool:
@@ -122,6 +128,7 @@ class HostActor:
                     self._complain(item.wanted, memory.trouble)
         for key in decided.settled:
             self.shelf.open.discard(key)
+            memory.waiting.pop(key, None)
             self._told.pop(key, None)
         return decided
 
@@ -186,7 +193,7 @@ class HostActor:
         wait = self._shared.budget.of_host(host.key).patches.try_take()
         if wait > 0:
             return now + wait
-        self._patching = True
+        self._patching, self._in_flight = True, len(patch.add | patch.remove)
         self._memory.patching(patch)
         tasks.create_task(self._patch(host, known, patch), name=f"patch {host.key}")
         return now + PATIENCE
@@ -215,6 +222,7 @@ class HostActor:
             if fold(known.provisioning_state) == "deleting":
                 raise HostDeleting(0, "HostDeleting", f"{host.path} is being deleted")
             await self._shared.budget.writes.take(FIRST if patch.add else LATER)
+            self._shared.budget.patches += 1
             await self._shared.outlets.compute.patch(host, patch)
             self._memory.patched(patch)
         except FenceClosedError as error:
@@ -227,7 +235,7 @@ class HostActor:
             self._retell(self._memory.patch_failed(error, patch, host, now))
             self._memory.not_before = max(self._memory.not_before, now + self._shared.settings.retry_interval)
         finally:
-            self._patching = False
+            self._patching, self._in_flight = False, 0
             self.wake.set()
 
     def _heed(self, error: AzureError) -> None:
@@ -295,6 +303,10 @@ class Assigner:
             elif (shelf := self._shared.world.shelves.get(key)) is not None and not shelf.empty:
                 self._actors[key] = actor = HostActor(shelf, self._shared)
                 self._tasks.create_task(self._run(key, actor), name=f"host {key}")
+
+    def reports(self) -> Sequence[HostReport]:
+        """What the hosts that are worked on tell of themselves, in the order of their ids."""
+        return [self._actors[key].report() for key in sorted(self._actors)]
 
     def forgive(self, resource: str) -> None:
         """Somebody changed the AzureIdentity of this ARM id: hosts that leave it alone try it again now."""

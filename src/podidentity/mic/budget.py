@@ -55,13 +55,14 @@ class HostBudget:
 
 @dataclass(slots=True)
 class Budget:
-    """``paused_until`` (monotonic seconds): nothing is sent to ARM before."""
+    """``paused_until`` (monotonic seconds): nothing is sent to ARM before. ``patches``: how many were begun."""
 
     clock: Clock
     reads: RankedBucket
     writes: RankedBucket
     drift: TokenBucket
     paused_until: float = -math.inf
+    patches: int = 0
     _hosts: dict[str, HostBudget] = field(default_factory=dict)
 
     @classmethod

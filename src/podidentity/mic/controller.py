@@ -14,6 +14,7 @@ from podidentity.kube.store import Change
 from podidentity.mic import messages
 from podidentity.mic.assign import Assigner, Shared
 from podidentity.mic.match import Problem
+from podidentity.mic.report import HostReport
 from podidentity.mic.wanted import identified, resource_key
 from podidentity.mic.world import Touched
 from podidentity.telemetry.logging import get_logger
@@ -60,9 +61,22 @@ class Controller:
         """``namespace/name`` of every assigned identity there is."""
         return [name for shelf in self._world.shelves.values() for name in shelf.records]
 
+    def reports(self) -> Sequence[HostReport]:
+        """The hosts that are worked on."""
+        return self._assigner.reports()
+
+    def counts(self) -> tuple[int, int, int]:
+        """Labelled pods, identities and bindings."""
+        return self._world.matcher.counts()
+
+    @property
+    def assignments(self) -> int:
+        """How many assignments were made since the start."""
+        return self._shared.writer.assignments
+
     async def lead(self) -> None:
         """Act until cancelled. Every cache has to be complete: what is not known to be wanted is removed."""
-        pods, identities, bindings = self._world.matcher.counts()
+        pods, identities, bindings = self.counts()
         self._log.info(f"found {pods} pods, {identities} ids, {bindings} bindings")
         self.leading = True
         try:

@@ -55,11 +55,12 @@ WRITE_BACKOFF: Final = Backoff(initial=0.5, factor=2.0, maximum=60.0, jitter=0.2
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Something to leave alone until a time (monotonic seconds), and why."""
+    """Something to leave alone until a time (monotonic seconds), why, and since when it is so again and again."""
 
     until: float
     attempt: int
     message: str = ""
+    since: float = 0.0
 
 
 class HostMemory:
@@ -74,6 +75,7 @@ class HostMemory:
         self.not_before = -math.inf
         self.trouble = ""
         self.ripening = Ripening()
+        self.waiting: dict[AssignmentKey, float] = {}
         self._gone = False
         self._blind = False
         self._failures = 0
@@ -188,7 +190,8 @@ class HostMemory:
             before = self._blocks.get(key)
             attempt = before.attempt + 1 if before else 0
             until = now + (error.retry_after or BLOCK_BACKOFF.delay(attempt, self._rng))
-            self._blocks[key] = Pause(until, attempt, messages.attach_error(error, key, host))
+            since = before.since if before else now
+            self._blocks[key] = Pause(until, attempt, messages.attach_error(error, key, host), since)
         if verdict.host:
             if isinstance(error, ConflictError) and self._conflicts < IMMEDIATE_CONFLICTS:
                 self._conflicts += 1
@@ -196,6 +199,10 @@ class HostMemory:
                 self._blind = True
                 self._wait(error, host, now)
         return verdict.bad
+
+    def quarantine(self) -> Iterable[tuple[str, Pause]]:
+        """The identities that ARM refused, and went on refusing."""
+        return self._blocks.items()
 
     def forgive(self, resource: str) -> bool:
         """Try an identity that was left alone again now; whether it was."""
@@ -212,7 +219,11 @@ class HostMemory:
         self._deferred.pop(key, None)
 
     def forget(self, shelf: Shelf, now: float) -> None:
-        """Drop what concerns identities and records that are no more."""
+        """Drop what concerns identities and records that are no more; note what begins to wait."""
+        for want in shelf.open & shelf.wanted.keys():
+            self.waiting.setdefault(want, now)
+        for want in [key for key in self.waiting if key not in shelf.open or key not in shelf.wanted]:
+            del self.waiting[want]
         for key in [k for k, p in self._blocks.items() if p.until <= now and k not in shelf.wanted_by_id]:
             del self._blocks[key]
         for name in [n for n in self._due if n not in shelf.records]:

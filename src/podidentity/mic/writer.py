@@ -47,6 +47,7 @@ class RecordWriter:
         self._out = outlets
         self._clock = clock
         self._log = get_logger()
+        self.assignments = 0
 
     async def write(self, write: Write, host: HostId | None) -> bool:
         """Carry one write out; whether that changed anything. Raises KubeError and FenceClosedError."""
@@ -112,7 +113,7 @@ class RecordWriter:
             self._world.release(name, obj.key)
         self._done("addition", start)
         if write.state == STATE_ASSIGNED:
-            self.tell(want, "Normal", messages.APPLIED, messages.applied(want, name))
+            self._assigned(want, name)
         return self._seen(created, None)
 
     async def _rewrite(self, write: Rewrite, host: HostId | None) -> bool:
@@ -149,7 +150,7 @@ class RecordWriter:
             self._out.events.event(ref, "Warning", messages.STATUS_ERROR, message)
             raise
         self._log.info("updating assigned id status", id=obj.key, status=STATE_ASSIGNED)
-        self.tell(write.want, "Normal", messages.APPLIED, messages.applied(write.want, obj.name))
+        self._assigned(write.want, obj.name)
         return self._seen(answer, write.record)
 
     async def _looked(self, write: Looked) -> bool:
@@ -212,6 +213,10 @@ class RecordWriter:
         message = messages.removed(spec.azure_binding_ref.name, spec.node_name, spec.pod)
         ref = reference(identified(AZURE_IDENTITY_BINDINGS, spec.azure_binding_ref))
         self._out.events.event(ref, "Normal", messages.REMOVED, message)
+
+    def _assigned(self, want: Wanted, name: str) -> None:
+        self.assignments += 1
+        self.tell(want, "Normal", messages.APPLIED, messages.applied(want, name))
 
     async def _patch(self, obj: AzureAssignedIdentity, ops: list[Mapping[str, object]]) -> AzureAssignedIdentity:
         return await self._out.kube.patch_json(AZURE_ASSIGNED_IDENTITIES, obj.name, obj.namespace, ops)

@@ -46,6 +46,18 @@ _CONTRACT: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]
     ("imds_operations_errors_count", "counter", "Token operations that failed", _TYPE, ()),
 )
 _OURS: Final[Sequence[tuple[str, Kind, str, Sequence[str], Sequence[float]]]] = (
+    ("mic_leader", "gauge", "1 while this process leads, else 0", (), ()),
+    ("mic_queue_depth", "gauge", "Assignments that are wanted and not made yet", (), ()),
+    ("mic_oldest_waiting_seconds", "gauge", "For how long the oldest of them waits, 0 when none does", (), ()),
+    ("mic_quarantined_identities", "gauge", "Identities left alone on a host because Azure refuses them", (), ()),
+    ("mic_identities_in_flight", "gauge", "Identities in the PATCHes under way", (), ()),
+    ("mic_hosts_in_trouble", "gauge", "Hosts that cannot be read or changed, as users are told", (), ()),
+    ("mic_arm_budget_left", "gauge", "Calls of ARM that may be made at once", ("operation",), ()),
+    ("mic_arm_pause_seconds", "gauge", "Seconds for which ARM asked mic to be silent", (), ()),
+    ("mic_identity_patches_count", "counter", "PATCHes of identities begun", (), ()),
+    ("mic_assignments_count", "counter", "Assignments made", (), ()),
+    ("mic_patches_per_assignment", "gauge", "PATCHes begun for each assignment made, since the start", (), ()),
+    ("mic_watch_age_seconds", "gauge", "Seconds since the API was heard of a watched kind", ("resource",), ()),
     ("nmi_tokens_without_client_id_count", "counter", "Tokens IMDS gave without saying whose they are", (), ()),
     ("nmi_foreign_tokens_count", "counter", "Tokens of another identity than asked for, thrown away", (), ()),
     ("nmi_secret_problems_count", "counter", "Times a Secret of a service principal could not be used", (), ()),

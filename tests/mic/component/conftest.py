@@ -34,7 +34,8 @@ from podidentity.lab.cloud import serve as serve_azure
 from podidentity.lab.kube.config import ApiConfig
 from podidentity.lab.kube.serving import Running as Api
 from podidentity.lab.kube.serving import serve as serve_api
-from podidentity.mic.app import App, Clients, build_app
+from podidentity.mic.app import App, build_app
+from podidentity.mic.clients import Clients
 from podidentity.telemetry.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -80,6 +80,7 @@ async def test_m43_leader_change(site: Site) -> None:
     assert site.attached() == {"kubelet", "app1"}
 
 
+WATCHED = {"nodes", "pods", "azureassignedidentities", "azureidentities", "azureidentitybindings"}
 START_LINES = (
     "starting mic process. Version:",
     "kubeconfig (",
@@ -135,6 +136,9 @@ async def test_process(bare: Site, tmp_path: Path) -> None:
             await read_until(process.stderr, lines, "sync thread started.")
             assert await _fetch(f"http://127.0.0.1:{probe}/healthz") == (200, "Active")
             assert await _fetch(f"http://127.0.0.1:{probe}/readyz") == (200, "ok")
+            status = json.loads((await _fetch(f"http://127.0.0.1:{probe}/status"))[1])
+            assert (status["leader"], status["ready"], set(status["watches"])) == (True, True, WATCHED)
+            assert "aadpodidentity_mic_leader 1.0" in (await _fetch(f"http://127.0.0.1:{metrics}/metrics"))[1]
             assert "aadpodidentity_mic_new_leader" in (await _fetch(f"http://127.0.0.1:{metrics}/metrics"))[1]
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
