@@ -135,6 +135,8 @@ class FakeApi:
     async def by_name(self, namespace: str, name: str) -> Pod:
         """Return one pod."""
         self.asked.append(f"{namespace}/{name}")
+        if self.down:
+            raise KubeUnavailable("down")
         for pod in self.pods:
             if (pod.namespace, pod.name) == (namespace, name):
                 return pod

@@ -22,3 +22,19 @@ async def test_who_waits_in_the_queue_is_served_at_the_end(start: Start, make: t
         assert (reply.status, reply.headers["connection"]) == (status, "close")
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_kept_connection_ends_with_an_answer(start: Start, make: type[Make]) -> None:
+    """Protects an update: who keeps a connection to the stopping agent is answered once more and told that it ends."""
+    bench = await start()
+    entitle(bench, make)
+    reader, writer = await bench.connect("127.1.0.1")
+    writer.write(REQUEST)
+    assert (await read_reply(reader)).headers["connection"] == "keep-alive"
+    bench.tasks[0].cancel()
+    await asyncio.sleep(0.2)
+    writer.write(REQUEST)
+    last = await read_reply(reader)
+    assert (last.status, last.headers["connection"]) == (200, "close")
+    assert await reader.read() == b""
+    writer.close()

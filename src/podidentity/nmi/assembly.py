@@ -30,6 +30,7 @@ from podidentity.nmi.documents import Documents, ImdsForward
 from podidentity.nmi.gate import GateRules
 from podidentity.nmi.grants import SecretRules
 from podidentity.nmi.handler import Handler, HandlerRules
+from podidentity.nmi.interfaces import Interfaces
 from podidentity.nmi.journal import Journal, Meter
 from podidentity.nmi.notices import Conditions, Notices
 from podidentity.nmi.peer import owner_of
@@ -216,7 +217,8 @@ def build_app(
             "--metadata-header-required=false: whoever makes a pod fetch a URL gets that pod's tokens; leave it on"
         )
     cluster = Cluster(waiters=Waiters(per_key=HELD_PER_POD, total=HELD_IN_ALL))
-    finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock)
+    interfaces = Interfaces(clock)
+    finder = PodFinder(cluster.pods, deps.pods, node=settings.node, clock=clock, newest=interfaces.newest)
     auditor = Auditor(deps.audit, node=settings.node)
     journal = Journal(deps.log, deps.meter, clock=clock, auditor=auditor, pod_of=finder.known)
     tokens = _tokens(settings, deps)
@@ -243,4 +245,5 @@ def build_app(
         callers=callers,
         clock=clock,
     )
-    return App(Server(handler, journal, limits=limits), handler, cluster, finder, tokens, synced, journal)
+    server = Server(handler, journal, limits=limits, behind=interfaces.behind)
+    return App(server, handler, cluster, finder, tokens, synced, journal)

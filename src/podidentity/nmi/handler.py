@@ -92,10 +92,10 @@ class Handler:
         self._clock = clock
         self._granted = verdict.BINDING if rules.policy.managed else verdict.ASSIGNED
 
-    def owner(self, peer: str) -> str:
-        """Return the UID of the pod that has this address, empty when that is not known at once."""
+    def owner(self, peer: str, interface: int) -> str:
+        """Return the UID of the pod that has this address, empty when that is not known, or in doubt, at once."""
         pod = self._finder.known(peer)
-        return "" if pod is None else pod.metadata.uid
+        return "" if pod is None or self._finder.doubts(pod, interface) else pod.metadata.uid
 
     def at_once(self, request: Request) -> Answer | None:
         """Return the answer if it needs no waiting, else None."""
@@ -119,6 +119,8 @@ class Handler:
                 return None
             request.rule = verdict.NODE_ADDRESS
             return _NODE
+        if self._finder.doubts(pod, request.pin.unproven):
+            return None
         if not request.pin.holds(pod.metadata.uid):
             request.rule = verdict.OTHER_POD
             return _OTHER_POD
@@ -211,7 +213,7 @@ class Handler:
         if request.peer in self._rules.own_addresses:
             request.rule = verdict.NODE_ADDRESS
             return _NODE
-        pod = await self._finder.find(request.peer)
+        pod = await self._finder.find(request.peer, request.pin.unproven)
         if not request.pin.holds(pod.metadata.uid):
             request.rule = verdict.OTHER_POD
             return _OTHER_POD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
@@ -85,6 +85,7 @@ def _epoch(text: str) -> float:
 class _Learned:
     pod: Pod
     until: float
+    newest: int
 
 
 class PodFinder:
@@ -92,6 +93,8 @@ class PodFinder:
 
     ``node`` limits everything to this node. ``patience`` is how long (seconds) an address may stay unknown before the
     caller is told to come back; ``api_rate`` the direct questions a second; what they taught counts for ``memory`` s.
+    ``newest`` numbers the youngest network interface: what is known of a pod says nothing of a younger one.
+    ``confirm_rate``: how many pods a second may be asked for because of that.
     """
 
     def __init__(
@@ -104,7 +107,9 @@ class PodFinder:
         patience: float = 5.0,
         memory: float = 5.0,
         api_rate: float = 5.0,
+        confirm_rate: float = 50.0,
         waiters: Waiters | None = None,
+        newest: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._api = api
@@ -113,12 +118,18 @@ class PodFinder:
         self._patience = patience
         self._memory = memory
         self._bucket = TokenBucket(api_rate, 2 * api_rate, clock)
+        self._confirming = TokenBucket(confirm_rate, 2 * confirm_rate, clock)
+        self._newest = newest
+        self._heard: dict[str, int] = {}
         self._waiters = waiters or Waiters(per_key=32, total=512)
         self._learned: OrderedDict[tuple[str, ...], _Learned] = OrderedDict()
 
     def on_change(self, change: Change[Pod]) -> None:
         """Take a change of the store: those who wait for the new pod's addresses are told."""
+        if change.old is not None:
+            self._heard.pop(change.old.metadata.uid, None)
         if change.new is not None:
+            self._heard[change.new.metadata.uid] = self._newest()
             for address in pod_addresses(change.new):
                 self._waiters.wake(address)
 
@@ -135,25 +146,32 @@ class PodFinder:
         alive = self._alive(pods)
         return alive[0] if len(alive) == 1 else None
 
-    async def find(self, address: str) -> Pod:
+    def doubts(self, pod: Pod, interface: int) -> bool:
+        """Whether a connection by ``interface`` may be another pod's: it is younger than the last news of ``pod``."""
+        return interface > self._heard.get(pod.metadata.uid, 0)
+
+    async def find(self, address: str, interface: int = 0) -> Pod:
         """Return the pod with ``address``; raises :class:`PodUnknown` or TooManyWaiting.
 
         Unknown: one question to the API, then wait for the watch. More than one: both are read afresh, and the one
-        that is not terminating is it; should that leave two, or none, nobody gets anything.
+        that is not terminating is it; should that leave two, or none, nobody gets anything. A pod that is in doubt
+        (see :meth:`doubts`) is read afresh too.
         """
         deadline = asyncio.get_running_loop().time() + self._patience
         with self._waiters.hold(address) as news:
-            asked = False
+            asked, moved = False, ""
             while True:
                 pod = self.known(address)
-                if pod is not None:
-                    return pod
+                if pod is not None and pod.metadata.uid != moved:
+                    if not self.doubts(pod, interface) or await self._confirm(pod, address):
+                        return pod
+                    moved = pod.metadata.uid
                 several = self._alive(self._store.by_index(ADDRESS_INDEX, address))
                 if len(several) > 1:
-                    return await self._settle(address, several)
+                    return await self._settle(address, several, interface)
                 if not asked:
                     asked = True
-                    pod = await self._ask(address)
+                    pod = await self._ask(address, interface)
                     if pod is not None:
                         return pod
                     continue
@@ -174,13 +192,33 @@ class PodFinder:
         now = self._clock.wall()
         return [pod for pod in pods if not is_over(pod, now)]
 
-    async def _ask(self, address: str) -> Pod | None:
+    async def _confirm(self, pod: Pod, address: str) -> bool:
+        """Whether the API says, asked now, that ``pod`` has ``address`` still."""
+        unsure = PodUnknown(f"whether {address} is another pod's now cannot be told", passing=True)
+        if self._confirming.try_take() > 0:
+            raise unsure
+        newest = self._newest()
+        try:
+            fresh = await self._api.by_name(pod.namespace, pod.name)
+        except NotFound:
+            return False
+        except KubeError as error:
+            raise unsure from error
+        same = fresh.metadata.uid == pod.metadata.uid and address in pod_addresses(fresh)
+        if not same or is_over(fresh, self._clock.wall()):
+            return False
+        if pod.metadata.uid in self._heard:
+            self._heard[pod.metadata.uid] = max(newest, self._heard[pod.metadata.uid])
+        return True
+
+    async def _ask(self, address: str, interface: int) -> Pod | None:
         """Ask the API for the pod with this address, unless that was done just now or too often."""
-        learned = self._recall((address,))
+        learned = self._recall((address,), interface)
         if learned is not None:
             return learned
         if self._bucket.try_take() > 0:
             return None
+        newest = self._newest()
         try:
             pods = await self._api.by_address(address)
         except KubeError:
@@ -190,14 +228,15 @@ class PodFinder:
             fits = [pod for pod in fits if pod.metadata.deletion_timestamp is None]
         if len(fits) != 1:
             return None
-        return self._remember((address,), fits[0])
+        return self._remember((address,), fits[0], newest)
 
-    async def _settle(self, address: str, pods: Sequence[Pod]) -> Pod:
+    async def _settle(self, address: str, pods: Sequence[Pod], interface: int) -> Pod:
         """Decide between pods that the watch gives the same address."""
         key = (address, *sorted(f"{pod.metadata.uid}/{pod.metadata.resource_version}" for pod in pods))
-        learned = self._recall(key)
+        learned = self._recall(key, interface)
         if learned is not None:
             return learned
+        newest = self._newest()
         refusal = PodUnknown(f"more than one pod of this node has the address {address}", passing=True)
         if len(pods) > _MOST_SHARING or self._bucket.try_take(len(pods)) > 0:
             raise refusal
@@ -218,7 +257,7 @@ class PodFinder:
         ]
         if len(fits) != 1:
             raise refusal
-        return self._remember(key, fits[0])
+        return self._remember(key, fits[0], newest)
 
     async def _ask_by_name(self, namespace: str, name: str) -> Pod:
         missing = PodUnknown(f"pod {namespace}/{name} does not run on this node", passing=False)
@@ -231,15 +270,15 @@ class PodFinder:
         except KubeError as error:
             raise PodUnknown("the Kubernetes API cannot be asked", passing=True) from error
 
-    def _recall(self, key: tuple[str, ...]) -> Pod | None:
+    def _recall(self, key: tuple[str, ...], interface: int) -> Pod | None:
         learned = self._learned.get(key)
-        now = self._clock.monotonic()
-        if learned is None or now >= learned.until or is_over(learned.pod, self._clock.wall()):
+        if learned is None or interface > learned.newest:
             return None
-        return learned.pod
+        over = self._clock.monotonic() >= learned.until or is_over(learned.pod, self._clock.wall())
+        return None if over else learned.pod
 
-    def _remember(self, key: tuple[str, ...], pod: Pod) -> Pod:
-        self._learned[key] = _Learned(pod, self._clock.monotonic() + self._memory)
+    def _remember(self, key: tuple[str, ...], pod: Pod, newest: int) -> Pod:
+        self._learned[key] = _Learned(pod, self._clock.monotonic() + self._memory, newest)
         while len(self._learned) > 256:  # noqa: PLR2004 - a bound, not a meaning
             self._learned.popitem(last=False)
         return pod

@@ -208,14 +208,20 @@ class Pin:
 
     Where that was not known yet, it is the pod its first request was matched with.
 
-    ``link``: its ends, where they are on this machine.
+    ``link``: its ends, where they are on this machine; ``interface``: the one it came in by (``interfaces``).
     """
 
-    __slots__ = ("link", "uid")
+    __slots__ = ("interface", "link", "uid")
 
     def __init__(self) -> None:
         self.uid = ""
+        self.interface = 0
         self.link: Link | None = None
+
+    @property
+    def unproven(self) -> int:
+        """Return the interface that a pod has to be found behind, 0 once it is known whose the connection is."""
+        return 0 if self.uid else self.interface
 
     def holds(self, uid: str) -> bool:
         """Whether a request of the pod ``uid`` may come this way."""

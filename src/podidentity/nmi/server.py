@@ -10,6 +10,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from podidentity.nmi.accept import Acceptor
@@ -21,7 +22,8 @@ from podidentity.nmi.turns import Turns
 _FULL: Final = error(503, "too many connections", retry_after=1, close=True)
 _STOPPING: Final = error(503, "nmi is stopping", retry_after=1, close=True)
 _FAULT: Final = error(500, "internal error", close=True)
-_LAST_SECONDS: Final = 0.1
+_LAST_SECONDS: Final = 1.0
+"""For how long who keeps a connection may still ask once on it; an SDK that asks all the time does."""
 _SWEEP_SECONDS: Final = 1.0
 _FULL_WIRE: Final = _FULL.encode(keep_alive=False)
 
@@ -29,8 +31,8 @@ _FULL_WIRE: Final = _FULL.encode(keep_alive=False)
 class Answerer(Protocol):
     """What the server serves: see ``handler.Handler``."""
 
-    def owner(self, peer: str) -> str:
-        """Return the UID of the pod that has this address, empty when that is not known at once."""
+    def owner(self, peer: str, interface: int) -> str:
+        """Return the UID of the pod that has this address behind ``interface``, empty when not known at once."""
         ...
 
     def at_once(self, request: Request) -> Answer | None:
@@ -59,13 +61,25 @@ class Observer(Protocol):
 
 
 class Server:
-    """Serves ``answerer`` on listening sockets until cancelled."""
+    """Serves ``answerer`` on listening sockets until cancelled.
 
-    def __init__(self, answerer: Answerer, observer: Observer, *, limits: Limits | None = None) -> None:
+    ``behind`` tells by which network interface a connection that is not this machine's own came in.
+    """
+
+    def __init__(
+        self,
+        answerer: Answerer,
+        observer: Observer,
+        *,
+        limits: Limits | None = None,
+        behind: Callable[[asyncio.BaseTransport], int] = lambda _: 0,
+    ) -> None:
         self.limits = limits or Limits()
+        self._behind = behind
         self._answerer = answerer
         self._observer = observer
         self._connections: dict[Connection, None] = {}
+        self._empty = asyncio.Event()
         self._per_source: Counter[str] = Counter()
         self._in_flight: Counter[str] = Counter()
         self._in_flight_total = 0
@@ -87,7 +101,7 @@ class Server:
     async def serve(self, sockets: Sequence[socket.socket], *, ready: Callable[[], None] = lambda: None) -> None:
         """Accept on ``sockets`` (bound; closed at the end) until cancelled; ``ready`` is called once they listen.
 
-        When cancelled, it serves for another 0.1 s those who are connected already, and tells them that the connection
+        When cancelled, it serves for another second those who are connected already, and tells them that the connection
         ends; then requests that wait are answered 503 with Retry-After, and connections are closed.
         """
         self._loop = loop = asyncio.get_running_loop()
@@ -105,11 +119,19 @@ class Server:
                     for server in servers:
                         server.close()
                     self.ending = True
-                    await asyncio.sleep(_LAST_SECONDS)  # who has just connected has his request on the way
+                    await self._take_leave()
                     for connection in tuple(self._connections):
                         connection.stop(_STOPPING)
         finally:
             self._group = None
+
+    async def _take_leave(self) -> None:
+        """Wait until all have had their last answer: a request that is on its way must not meet a closed connection."""
+        self._empty.clear()
+        if self._connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_SECONDS):
+                    await self._empty.wait()
 
     def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> Acceptor:
         acceptor = Acceptor(sock, lambda: Connection(self, loop), self._unwanted)
@@ -140,7 +162,9 @@ class Server:
         peer, link = ends_of(transport) if transport is not None else ("", None)
         connection.peer = peer
         connection.pin.link = link
-        connection.pin.uid = self._answerer.owner(peer)
+        if transport is not None and link is None:
+            connection.pin.interface = self._behind(transport)
+        connection.pin.uid = self._answerer.owner(peer, connection.pin.interface)
         self._connections[connection] = None
         self._per_source[peer] += 1
         if self._per_source[peer] <= self.limits.connections_per_source and (
@@ -166,6 +190,8 @@ class Server:
         if connection in self._connections:
             del self._connections[connection]
             _count_down(self._per_source, connection.peer)
+            if not self._connections:
+                self._empty.set()
 
     def refused(self, connection: Connection, answer: Answer) -> None:
         """Tell the observer."""
