@@ -1,6 +1,6 @@
 """Pods come, go, follow each other at one address, lose and gain identities, IMDS fails: there is no wrong token.
 
-``PODIDENTITY_STORM`` is the number of tokens, 3,000 by default.
+``PODIDENTITY_STORM`` is the number of tokens, 3,000 by default and 20,000 among the long fault tables.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from tests.nmi.conftest import Bench, Make, Start, read_reply
 
 from podidentity.aio.clock import Clock
@@ -20,7 +21,8 @@ from podidentity.api.core import Pod
 from podidentity.api.identity import AzureAssignedIdentity
 from podidentity.azure.errors import AzureUnavailable, TokenError
 
-TOKENS = int(os.environ.get("PODIDENTITY_STORM", "3000"))
+LONG = os.environ.get("PODIDENTITY_FAULTS") == "long"
+TOKENS = int(os.environ.get("PODIDENTITY_STORM", "20000" if LONG else "3000"))
 ADDRESSES = [f"127.4.0.{number}" for number in range(1, 13)]
 NAMES = ["web-0", "web-1", "web-2"]
 FLAGS = (
@@ -198,6 +200,7 @@ async def visit(storm: Storm, bench: Bench, address: str, rng: random.Random) ->
     return ""
 
 
+@pytest.mark.faults
 async def test_no_pod_ever_gets_what_is_not_its_own(start: Start, make: type[Make]) -> None:
     """Whoever opened a connection gets tokens of its own identities only, and none after they were taken away."""
     shift = [0.0]

@@ -56,6 +56,8 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True):
     resource_group: str = "rsg-dfitcfr-dev-aks"
     node_resource_group: str = "rsg-dfitcfr-dev-aks-aksobjects"
     rotation_interval: float = 2.0
+    pod_prefix: int = 24
+    """Length of a node's range of pod addresses: with a long one they come back soon."""
     vault: str
     """The name a vault made in this lab can have: pods find vaults through a hosts file, which has no wildcards."""
 
@@ -86,7 +88,7 @@ class LabSpec(msgspec.Struct, frozen=True, kw_only=True):
             NodeSpec(
                 name=f"{SCALE_SET}{index:06d}",
                 address=f"10.240.0.{index + 4}",
-                pod_cidr=f"10.244.{index}.0/24",
+                pod_cidr=f"10.244.{index}.0/{self.pod_prefix}",
                 resource_id=f"{self.scale_set_id}/virtualMachines/{index}",
             )
             for index in range(self.node_count)
