@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.azure.servers import answer, fake_server
 from tests.azure.test_simulated_azure import certificates
 
 from podidentity.cli.entry import run
@@ -186,6 +188,47 @@ async def test_refusals_are_one_line(azure: Azure) -> None:
     (unknown,) = await azure.roles(words, who=APP_CLIENT)
     assert (unknown.code, unknown.out, unknown.error.count("\n")) == (1, "", 1)
     assert "AADSTS" in unknown.error
+
+
+async def test_the_clusters_identities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a cluster: the AzureIdentity objects of type 0 of all namespaces say which identities are needed."""
+    items = [
+        {"metadata": {"name": "a", "namespace": "x"}, "spec": {"type": 0, "resourceID": APP, "clientID": APP_CLIENT}},
+        {"metadata": {"name": "b", "namespace": "y"}, "spec": {"type": 0, "resourceID": APP.upper()}},
+        {"metadata": {"name": "c", "namespace": "y"}, "spec": {"type": 1, "clientID": APP_CLIENT}},
+    ]
+    listed = {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
+    async with fake_server() as fake:
+        fake.default = answer(200, listed)
+        cluster = {"name": "c", "cluster": {"server": fake.url}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        users = [{"name": "u", "user": {"token": "t"}}]
+        config = {"current-context": "c", "clusters": [cluster], "contexts": [context], "users": users}
+        (tmp_path / "kubeconfig").write_text(json.dumps(config))
+        words = ["podidentity", "roles", "plan", *FLAGS, f"--kubeconfig={tmp_path / 'kubeconfig'}", "--output=json"]
+        assert await asyncio.to_thread(run, words) == 0
+        assert [request.target.partition("?")[0] for request in fake.asked] == [
+            "/apis/aadpodidentity.k8s.io/v1/azureidentities"
+        ]
+    found = json.loads(capsys.readouterr().out)["assignments"]
+    assert [one["scope"] for one in found] == [NODES, APP]
+
+
+def test_stdin_closed_and_a_target_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A closed stdin is said to be; a folder that cannot be made is named. Neither leaves a trace."""
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m podidentity roles plan --terraform=- <&-"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "podidentity roles: -: stdin is closed\n"
+    (tmp_path / "file").touch()
+    words = [f"--resource-id={APP}", f"--client-id={APP_CLIENT}", "--name=app1", f"--output={tmp_path / 'file' / 'x'}"]
+    assert run(["podidentity", "manifests", "render", *words]) == 1
+    assert capsys.readouterr().err == f"podidentity manifests: {tmp_path / 'file' / 'x'}: Not a directory\n"
 
 
 def roles(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

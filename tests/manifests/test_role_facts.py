@@ -152,7 +152,8 @@ def test_identity_list() -> None:
 @pytest.mark.parametrize(
     ("read", "text", "words"),
     [
-        (from_aks, b"", "not the JSON of `az aks show -o json`: Input data was truncated"),
+        (from_aks, b"", "is empty"),
+        (from_aks, b"{", "not the JSON of `az aks show -o json`: Input data was truncated"),
         (from_aks, b"\xff\xfe\x00", "is not text"),
         (from_aks, b"[]", "not the JSON of `az aks show -o json`"),
         (from_aks, b'{"id": "x"}', '"id" is no managed cluster'),

@@ -66,11 +66,20 @@ def _choose(path: Path, option: str) -> SingleConfig:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, msgspec.MsgspecError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = _wrong(error)
         raise ConfigError(f"{path} is no kubeconfig: {said}; use {option} to name a kubeconfig file") from error
     if chosen is None:
         raise ConfigError(f"{path}: no context to use")
     return chosen
+
+
+def _wrong(error: Exception) -> str:
+    """What is wrong with a file that could not be read, in a person's words."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, TypeError | AttributeError):  # the loader expected objects
+        return "it must be an object with clusters, contexts and users"
+    return str(error).splitlines()[0]
 
 
 def _token_source(path: Path, user: User, chosen: SingleConfig, environ: Mapping[str, str]) -> TokenSource | None:

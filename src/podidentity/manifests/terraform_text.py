@@ -34,6 +34,8 @@ _NOT: Final = "not the JSON of `terraform output -json`, without a name after it
 
 def decoded(data: bytes) -> str:
     """The text of a file that people made with whatever shell they have. Raises ConfigError."""
+    if not data.strip():
+        raise ConfigError("is empty")
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)
@@ -50,7 +52,7 @@ def read_values(data: bytes) -> Mapping[str, object]:
     try:
         found = msgspec.json.decode(text.encode(), type=object)
     except (msgspec.DecodeError, RecursionError) as error:
-        if text.lstrip()[:1] in {"{", ""}:  # JSON that ends too early, for instance
+        if text.lstrip().startswith("{"):  # JSON that ends too early, for instance
             raise ConfigError(f"{_NOT}: {error}") from error
         return _written(text)
     if isinstance(found, dict) and all(isinstance(one, dict) and "value" in one for one in found.values()):
@@ -108,8 +110,10 @@ class _Tokens:
             return msgspec.json.decode(token["string"] or token["number"] or "")
         if token["text"] is not None:
             return token["text"] + "\n"
-        if token["hidden"] or token["word"]:
-            return self._called(token["word"] or "null")
+        if token["hidden"]:
+            raise ValueError("a sensitive value is hidden there; `terraform output -json` prints it")
+        if token["word"]:
+            return self._called(token["word"])
         if token["sign"] == "{":
             return self.pairs("}")
         if token["sign"] == "[":
