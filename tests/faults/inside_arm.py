@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -46,6 +46,8 @@ class InsideArm:
         self.cloud = build(config)
         self.admin = self.cloud.admin
         self.patches = Patches(self.cloud.world, clock.wall)
+        self.meddler: Callable[[str, int], None] = lambda _host, _status: None
+        """Told of each PATCH that was answered: of the host (folded id), and the status."""
         self._clock = clock
 
     def close(self) -> None:
@@ -59,9 +61,11 @@ class InsideArm:
         host = asked.path.casefold()
         with self.patches.patch(host, source, self._clock.wall()) as answered:
             try:
-                return await plainly(self.cloud.frontend.https, asked)
+                raw = await plainly(self.cloud.frontend.https, asked)
             finally:
                 answered()
+            self.meddler(host, raw.status)
+            return raw
 
     def token(self, client_id: str, secret: str) -> str:
         """What Entra ID gives a principal for its secret. Raises TokenError."""

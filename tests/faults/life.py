@@ -20,8 +20,10 @@ COMPUTE: Final = f"{GROUP}/providers/Microsoft.Compute"
 IDS: Final = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
 CUSTOM: Final = "/apis/aadpodidentity.k8s.io/v1/namespaces/default"
 NODES: Final = "/api/v1/nodes"
-NAMES: Final = ("a", "b", "c", "d", "foreign")
-"""Identities at Azure. The last is on every machine before the controller comes, and stays."""
+NAMES: Final = ("a", "b", "c", "d", "foreign", "others")
+"""Identities at Azure. ``foreign`` is on some machines before the controller comes, and stays there; the last is one
+that no pod uses.
+"""
 MACHINES: Final = {
     "n0": f"{COMPUTE}/virtualMachines/vm0",
     "n1": f"{COMPUTE}/virtualMachines/vm1",
@@ -29,22 +31,22 @@ MACHINES: Final = {
     "n3": f"{COMPUTE}/virtualMachineScaleSets/pool/virtualMachines/0",
     "n4": f"{COMPUTE}/virtualMachineScaleSets/pool/virtualMachines/1",
 }
-HOSTS: Final = (*(MACHINES[name] for name in ("n0", "n1", "n2")), f"{COMPUTE}/virtualMachineScaleSets/pool")
 LEAVING: Final = ("n2", "n4")
 """Nodes that leave and join again."""
 BINDINGS: Final = {"a": ("a", "a"), "b": ("b", "both"), "b-too": ("a", "both"), "turn": ("turn", "turn")}
 """Name of a binding: its AzureIdentity and its selector."""
 LABELS: Final = ("a", "both", "turn", "foreign", "nobody")
 PODS: Final = tuple(f"p{number}" for number in range(10))
-_VM: Final = {"resourceGroup": "Nodes", "systemAssigned": True, "identities": ["foreign"]}
+_VM: Final = {"resourceGroup": "Nodes"}
+_HAS: Final = {"systemAssigned": True, "identities": ["foreign"]}
 _ROLES: Final = ("Virtual Machine Contributor", "Managed Identity Operator")
 SEED: Final = {
     "subscriptionId": SUB,
     "tenantId": TENANT,
     "resourceGroups": ["Nodes"],
     "identities": [{"name": name, "resourceGroup": "Nodes", "clientId": f"client-{name}"} for name in NAMES],
-    "vms": [{"name": f"vm{number}", **_VM} for number in range(3)],
-    "scaleSets": [{"name": "pool", "instances": 2, **_VM}],
+    "vms": [{"name": "vm0", **_VM, **_HAS}, {"name": "vm1", **_VM}, {"name": "vm2", **_VM, **_HAS}],
+    "scaleSets": [{"name": "pool", "instances": 2, **_VM, "systemAssigned": True}],
     "servicePrincipals": [{"clientId": one, "secret": f"secret of {one[:4]}"} for one in (CONTROLLER, SUCCESSOR)],
     "roleAssignments": [
         {"principal": one, "role": role, "scope": "Nodes"} for one in (CONTROLLER, SUCCESSOR) for role in _ROLES

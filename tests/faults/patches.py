@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.faults.judge import Made
@@ -34,11 +34,16 @@ class Patches:
         self._now = now
         self._flights: dict[str, list[_Flight]] = {host.key: [] for host in world.hosts.values()}
         self._last = self.attached()
-        self.before: Mapping[str, frozenset[str]] = dict(self._last)
+        self.before = dict(self._last)
 
     def attached(self) -> dict[str, frozenset[str]]:
         """Folded id of each host -> folded ids of its identities, changes that are under way done."""
         return {host.key: frozenset(host.identity.user) for host in self._world.hosts.values()}
+
+    def by_hand(self, host: str, *, took: str = "", put: str = "") -> None:
+        """Somebody took an identity (folded id) off, or put one on, that has to stay from then on."""
+        self._last[host] = (self._last[host] | {put} if put else self._last[host]) - {took}
+        self.before[host] |= {put} if put else set()
 
     @contextlib.contextmanager
     def patch(self, host: str, source: str, earliest: float) -> Iterator[Callable[[], None]]:

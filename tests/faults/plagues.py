@@ -7,10 +7,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from tests.faults.arm_rules import ARM_FAULTS, Rules
-from tests.faults.life import CONTROLLER, SUCCESSOR
+from tests.faults.life import CONTROLLER, IDS, SUCCESSOR
 from tests.faults.patches import forget_roles
 from tests.faults.town import LEASE, Town
 
+CONFLICT: Final = 409
+OTHERS: Final = f"{IDS}/others"
+PROMPTLY: Final = 60.0
+"""Seconds within which what was taken off amid a PATCH is back: the comparison after it sees that, not drift repair."""
 Plague = Callable[[Town], Awaitable[None]]
 
 
@@ -128,6 +132,42 @@ async def clocks_jump(town: Town) -> None:
     await town.sleep(0, LEASE)
 
 
+async def others_write(town: Town) -> None:
+    """ARM 409, another put an identity there."""
+    patches, admin = town.arm.patches, town.arm.admin
+
+    def put(host: str, status: int) -> None:
+        if status == CONFLICT:
+            admin.attach(host, OTHERS)
+            patches.by_hand(host, put=OTHERS.casefold())
+
+    await town.led()
+    town.arm.meddler = put
+    admin.set_faults(rules=ARM_FAULTS["ARM 409"])
+    await town.sleep(20, 60)
+    admin.set_faults(rules=[])
+    town.arm.meddler = lambda _host, _status: None
+
+
+async def taken_off(town: Town) -> None:
+    """Identities taken off by hand amid PATCHes."""
+    patches, admin, last = town.arm.patches, town.arm.admin, dict(town.arm.patches.attached())
+
+    def take(host: str, _status: int) -> None:
+        for fresh in patches.attached()[host] - last[host]:
+            admin.detach(host, fresh)
+            patches.by_hand(host, took=fresh)
+        last[host] = patches.attached()[host]
+
+    await town.led()
+    for _ in range(4):
+        last.update(patches.attached())
+        town.arm.meddler = take
+        await town.sleep(0, 10)
+        town.arm.meddler = lambda _host, _status: None
+        await town.sleep(0, 10)
+
+
 async def azure_misbehaves(rules: Rules, town: Town) -> None:
     """Azure answers wrongly for a while, and once more over a change of the leader."""
     failing = "" if rules else "InternalExecutionError: An internal execution error occurred."
@@ -161,7 +201,10 @@ _TOLD: Final[tuple[Plague, ...]] = (
     cut_from_azure,
     azure_json_replaced,
     clocks_jump,
+    others_write,
+    taken_off,
 )
+LIMITS: Final = {"Identities taken off by hand amid PATCHes": PROMPTLY}
 PLAGUES: Final[dict[str, Plague]] = {
     **{(one.__doc__ or "").strip().rstrip("."): one for one in _TOLD},
     **{name: functools.partial(azure_misbehaves, rules) for name, rules in ARM_FAULTS.items()},

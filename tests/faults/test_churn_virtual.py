@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 from tests.faults.conftest import LONG, OUTCOMES, judged
 from tests.faults.judge import judge
-from tests.faults.plagues import PLAGUES, Plague
+from tests.faults.plagues import LIMITS, PLAGUES, Plague
 from tests.faults.town import LEASE, Town, living
 
 pytestmark = [pytest.mark.faults, pytest.mark.looptime(noop_cycles=1)]
@@ -42,6 +42,7 @@ async def test_nothing_is_lost_or_wrong(request: pytest.FixtureRequest, name: st
         )
     request.config.stash.setdefault(OUTCOMES, []).append(outcome)
     assert not complaints
+    assert took < LIMITS.get(name, PATIENCE)
 
 
 async def _played(town: Town, life: asyncio.Task[None], plague: Plague) -> float:

@@ -242,7 +242,7 @@ async def living(seed: int, folder: Path) -> AsyncIterator[tuple[Town, asyncio.T
     town = Town(seed, folder)
     try:
         await town.furnish()
-        life = asyncio.get_running_loop().create_task(town.life.go_on(town.rng.choice((0.4, 1.5, 4))))
+        life = asyncio.get_running_loop().create_task(town.life.go_on(town.rng.choice((0.3, 1, 3))))
         try:
             yield town, life
         finally:
