@@ -30,12 +30,16 @@ def settings(container: Obj) -> MicSettings | NmiSettings:
     return nmi_settings(args, {**environ, "HOST_IP": "10.0.0.4"})
 
 
+KEPT = ("conntrack", "max-retry")
+"""Values of the original's chart that are taken over although nothing is left for them to do."""
+
+
 @pytest.mark.parametrize("name", goldens.NAMES)
 def test_every_argument_is_understood(name: str) -> None:
     """No value ends in a container that refuses to start, or in a flag that has no effect."""
     found = [settings(container) for container in containers(name)]
     assert found
-    assert [notice for one in found for notice in one.notices if "conntrack" not in notice] == []
+    assert [notice for one in found for notice in one.notices if not any(word in notice for word in KEPT)] == []
 
 
 def test_the_values_reach_the_settings() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,20 @@ from podidentity.config.errors import ConfigError, HelpRequested, UsageError, Ve
 from podidentity.config.mic import MicSettings, mic_settings
 from podidentity.config.settings import describe
 
+ORIGINALS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        kubeconfig cloudconfig forceNamespaced syncRetryDuration leader-election-instance leader-election-namespace
+        leader-election-name leader-election-duration http-probe-port prometheus-port enableProfile enableScaleFeatures
+        createDeleteBatch clientQps immutable-user-msis config-map-name type-upgrade-status-key enable-type-upgrade
+        update-user-msi-max-retry update-user-msi-retry-interval identity-assignment-reconcile-interval
+        custom-user-agent log-format v vmodule logtostderr alsologtostderr stderrthreshold log_dir log_file
+        log_file_max_size add_dir_header skip_headers skip_log_headers one_output log_backtrace_at
+        """,
+    )
+)
+"""The flags of the original, but for ``--version``."""
 ENVIRON = {"MIC_POD_NAMESPACE": "kube-system", "HOME": "/", "CLIENT_SECRET": "hunter2", "TENANT_ID": "t"}
 
 
@@ -35,7 +51,6 @@ def test_defaults_are_the_originals() -> None:
         config_map_name="aad-pod-identity-config",
         type_upgrade_status_key="type-upgrade-status",
         enable_type_upgrade=True,
-        update_user_msi_max_retry=2,
         update_user_msi_retry_interval=1,
         identity_assignment_reconcile_interval=180,
         identity_removal_linger=120,
@@ -56,6 +71,66 @@ def test_the_shipped_manifests_arguments() -> None:
     """The arguments of deployment-rbac.yaml are understood, without a notice."""
     found = settings("--cloudconfig=/etc/kubernetes/azure.json", "--logtostderr")
     assert (found.cloudconfig, found.notices) == ("/etc/kubernetes/azure.json", ())
+
+
+EFFECTS: Mapping[str, tuple[str, object]] = {
+    "--kubeconfig=/k": ("kubeconfig", "/k"),
+    "--cloudconfig=/c": ("cloudconfig", "/c"),
+    "--forceNamespaced": ("force_namespaced", True),
+    "--syncRetryDuration=5m": ("sync_retry_duration", 300),
+    "--leader-election-instance=i": ("leader_election_instance", "i"),
+    "--leader-election-namespace=n": ("leader_election_namespace", "n"),
+    "--leader-election-name=m": ("leader_election_name", "m"),
+    "--leader-election-duration=30s": ("leader_election_duration", 30),
+    "--http-probe-port=1": ("http_probe_port", 1),
+    "--prometheus-port=2": ("prometheus_port", 2),
+    "--createDeleteBatch=7": ("create_delete_batch", 7),
+    "--clientQps=0.5": ("qps", 0.5),
+    "--immutable-user-msis=A": ("immutable_user_msis", {"a"}),
+    "--config-map-name=cm": ("config_map_name", "cm"),
+    "--type-upgrade-status-key=k": ("type_upgrade_status_key", "k"),
+    "--enable-type-upgrade=false": ("enable_type_upgrade", False),
+    "--update-user-msi-retry-interval=3s": ("update_user_msi_retry_interval", 3),
+    "--identity-assignment-reconcile-interval=1m": ("identity_assignment_reconcile_interval", 60),
+    "--custom-user-agent=me": ("custom_user_agent", "me"),
+    "--log-format=json": ("log_format", "json"),
+    "--v=5": ("verbosity", 5),
+}
+"""Every flag of the original that does something: the setting that holds its value."""
+NOTICES = (
+    *("--enableProfile", "--enableScaleFeatures", "--update-user-msi-max-retry=1", "--vmodule=a=1"),
+    *("--logtostderr=false", "--stderrthreshold=INFO", "--log_dir=/l", "--log_file=/f", "--log_file_max_size=1"),
+    *("--add_dir_header", "--skip_headers", "--skip_log_headers", "--one_output", "--log_backtrace_at=x:1"),
+)
+"""Every flag that does nothing, and says so."""
+SILENT = ("--logtostderr", "--alsologtostderr", "--alsologtostderr=false")
+"""What is so anyway."""
+READERS = ("mic", "cli", "telemetry", "config/mic.py")
+
+
+@pytest.mark.parametrize("flag", EFFECTS)
+def test_a_flag_that_is_not_noticed_has_an_effect(flag: str) -> None:
+    """No flag is accepted and forgotten: its setting is read where mic is put together, and no notice is given."""
+    name, value = EFFECTS[flag]
+    found = settings(flag)
+    assert (getattr(found, name), found.notices) == (value, ())
+    source = Path(mic_settings.__code__.co_filename).parents[1]
+    files = [file for part in READERS for file in (source / part, *(source / part).rglob("*.py")) if file.is_file()]
+    assert any(f".{name}" in file.read_text() for file in files), f"nobody reads settings.{name}"
+
+
+@pytest.mark.parametrize("flag", NOTICES)
+def test_a_flag_without_effect_is_noticed(flag: str) -> None:
+    """Whoever gives a flag that does nothing reads so at the start."""
+    assert settings(flag).notices == (f"{flag.partition('=')[0]} has no effect",)
+
+
+def test_the_flag_table_is_whole() -> None:
+    """Every flag that mic takes over from the original is in the tables above, and no other is accepted silently."""
+    tabled = {flag.partition("=")[0].removeprefix("--") for flag in (*EFFECTS, *NOTICES, *SILENT)}
+    assert len(tabled) == len(ORIGINALS) == 36
+    assert tabled == ORIGINALS
+    assert settings(*SILENT).notices == ()
 
 
 def test_every_flag_of_the_original_is_accepted() -> None:

@@ -27,6 +27,8 @@ from podidentity.config.settings import (
 _WITHOUT_EFFECT: Final = (
     Flag("enableProfile", BOOL, default=False, help=""),
     Flag("enableScaleFeatures", BOOL, default=False, help=""),
+    # A PATCH that Azure refuses is narrowed down to the identity that is to blame, however many attempts that takes.
+    Flag("update-user-msi-max-retry", INT, 2, "", at_least(0)),
 )
 
 
@@ -72,11 +74,12 @@ class MicSettings(CommonSettings):
     config_map_name: str = flag("config-map-name", TEXT, "aad-pod-identity-config", "record of the type upgrade")
     type_upgrade_status_key: str = flag("type-upgrade-status-key", TEXT, "type-upgrade-status", "its key")
     enable_type_upgrade: bool = switch("enable-type-upgrade", "rewrite old objects once", default=True)
-    update_user_msi_max_retry: int = flag(
-        "update-user-msi-max-retry", INT, 2, "further attempts without the identities Azure refuses", at_least(0)
-    )
     update_user_msi_retry_interval: float = flag(
-        "update-user-msi-retry-interval", DURATION, 1.0, "pause before each of them", at_least(0.0)
+        "update-user-msi-retry-interval",
+        DURATION,
+        1.0,
+        "pause before a PATCH that follows a failed one",
+        at_least(0.0),
     )
     identity_assignment_reconcile_interval: float = flag(
         "identity-assignment-reconcile-interval", DURATION, 180.0, "period of the comparison with Azure", above_zero

@@ -130,7 +130,11 @@ _KLOG: Final[tuple[Flag[Any], ...]] = (
     Flag("one_output", BOOL, default=False, help=""),
     Flag("log_backtrace_at", TEXT, "", ""),
 )
-_STDERR: Final = frozenset({"logtostderr", "alsologtostderr"})
+_AS_IT_IS: Final[Mapping[str, tuple[object, ...]]] = {
+    "logtostderr": (None, True),
+    "alsologtostderr": (None, True, False),
+}
+"""Values that ask for what is so anyway: the log goes to stderr. None: not given."""
 
 
 class Grammar(Protocol):
@@ -154,7 +158,9 @@ def read_flags(
     if parsed.values.get(VERSION.name):
         raise VersionRequested
     notices = [
-        f"--{one.name} has no effect" for one in dropped if one.name in parsed.values and one.name not in _STDERR
+        f"--{one.name} has no effect"
+        for one in dropped
+        if parsed.values.get(one.name) not in _AS_IT_IS.get(one.name, (None,))
     ]
     if parsed.rest:
         ignored = " ".join(f'"{argument}"' for argument in parsed.rest)

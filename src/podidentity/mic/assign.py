@@ -21,7 +21,7 @@ from podidentity.kube.errors import ApiError, KubeError
 from podidentity.mic import messages
 from podidentity.mic.budget import FIRST, LAST, LATER, Budget
 from podidentity.mic.memory import PATIENCE, RIPEN, HostMemory
-from podidentity.mic.plan import Create, HostPlan, Rewrite, Settle, Write, identity_patch, plan
+from podidentity.mic.plan import Create, Delete, HostPlan, Release, Rewrite, Settle, Write, identity_patch, plan
 from podidentity.mic.ports import Outlets
 from podidentity.mic.reconcile import next_look
 from podidentity.mic.report import HostReport, host_report
@@ -83,6 +83,7 @@ class HostActor:
 
     async def run(self) -> None:
         """Work until the shelf is empty."""
+        worked = False
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self.wake.clear()
@@ -90,7 +91,12 @@ class HostActor:
                 deadlines = self._call_arm(tasks, decided)
                 if decided.writes:
                     await self._write(decided.writes[: max(self._shared.settings.batch, 1)])
+                    worked = True
                     continue
+                if worked and not self._busy:
+                    worked = False
+                    pods, identities, bindings = self._shared.world.matcher.counts()
+                    self._log.info(f"work done: true. Found {pods} pods, {identities} ids, {bindings} bindings")
                 if not self._busy and self._shared.world.prune(self.shelf.key):
                     return
                 await self._sleep(deadlines)
@@ -248,7 +254,10 @@ class HostActor:
         for key in [key for resource in bad for key in self.shelf.wanted_by_id.get(resource, ())]:
             self._told.pop(key, None)
 
-    async def _write(self, writes: Iterable[Write]) -> None:
+    async def _write(self, writes: Sequence[Write]) -> None:
+        add, gone = (sum(isinstance(one, kind) for one in writes) for kind in (Create, Delete | Release))
+        where = self.shelf.host.name if self.shelf.host else self.shelf.key.removeprefix("node:")
+        self._log.info(f"processing node {where}, add [{add}], del [{gone}], update [{len(writes) - add - gone}]")
         start = self._clock.monotonic()
         async with asyncio.TaskGroup() as tasks:
             for write in writes:
