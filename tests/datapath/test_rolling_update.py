@@ -43,10 +43,15 @@ def until_probed(net: Net, path: Path) -> None:
         assert time.monotonic() < end, (net.folder / "agent.err").read_text()
 
 
-def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path) -> None:
-    """The new one serves before the old one ends; a third is refused; nobody is reset or reaches IMDS meanwhile."""
-    flags = (f"--lock-dir={tmp_path}/locks", "--pod-connection-rate=0")
-    first = agent(world, *flags, f"--probe-socket={tmp_path}/a")
+@pytest.mark.parametrize("placed", [True, False], ids=["placed", "unplaced"])
+def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path, *, placed: bool) -> None:
+    """The new one serves before the old one ends; a third is refused; nobody is reset or reaches IMDS meanwhile.
+
+    So it is with the first update to an agent that shares its listener: the old one has no place yet.
+    """
+    rate = "--pod-connection-rate=0"
+    flags = (f"--lock-dir={tmp_path}/locks", rate)
+    first = agent(world, *(flags if placed else (rate,)), f"--probe-socket={tmp_path}/a")
     processes = [first]
     try:
         until_probed(world, tmp_path / "a")
@@ -55,8 +60,9 @@ def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path) -> None:
         second = agent(world, *flags, f"--probe-socket={tmp_path}/b")
         processes.append(second)
         until_probed(world, tmp_path / "b")
-        assert agent(world, *flags).wait(20) == 1
-        assert "port 2579 is served by " in (world.folder / "agent.err").read_text()
+        assert agent(world, *(flags if placed else (rate,))).wait(20) == 1
+        words = "port 2579 is served by " if placed else "is in use by "
+        assert words in (world.folder / "agent.err").read_text()
         first.terminate()
         assert first.wait(10) == 0
         until_ready(world)

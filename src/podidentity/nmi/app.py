@@ -25,7 +25,7 @@ from podidentity.nmi.assembly import App, Deps, PodsOfApi, SecretsOfApi, build_a
 from podidentity.nmi.auditor import OF_NODE, OF_POD
 from podidentity.nmi.connection import Limits
 from podidentity.nmi.datapath import kubenet
-from podidentity.nmi.datapath.address import bind, bind_unix, listen_addresses
+from podidentity.nmi.datapath.address import PortTakenError, bind, bind_unix, listen_addresses
 from podidentity.nmi.datapath.bridged import bridged_uplink
 from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose
 from podidentity.nmi.datapath.conntrack import forget
@@ -202,8 +202,7 @@ class _Running:
 
     async def _serve(self, app: App, keeper: Keeper, parts: _Parts) -> None:
         self.log.info("started health probe")
-        share = parts.slot is not None
-        sockets = self._bind(share=share) if parts.slot is None or parts.slot.alone() else []
+        sockets = self._bind_at_once(parts.slot)
         try:
             async with asyncio.TaskGroup() as group:
                 for server in parts.servers:
@@ -218,7 +217,7 @@ class _Running:
                 await keeper.guard()
                 if not sockets:
                     await app.synced.wait()
-                    sockets += self._bind(share=share)
+                    sockets += self._bind(share=True)
                 group.create_task(app.server.serve(sockets, ready=self._listening))
                 await keeper.redirect()
                 group.create_task(Refusals(self.choice.backend, app.journal.limited).run())
@@ -242,6 +241,17 @@ class _Running:
                     self.log.info("waiting for the agent before this one", why=str(error))
                 said = True
                 await asyncio.sleep(_PORT_PAUSE_SECONDS)
+
+    def _bind_at_once(self, slot: Slot | None) -> list[socket.socket]:
+        """Listen, unless there is an agent to be joined later: one with a place, or one from before places."""
+        if slot is not None and not slot.alone():
+            return []
+        try:
+            return self._bind(share=False)
+        except PortTakenError:
+            if slot is None:
+                raise
+            return []
 
     def _bind(self, *, share: bool) -> list[socket.socket]:
         settings = self.settings

@@ -63,6 +63,10 @@ def listen_addresses(listen: str, target: str) -> list[str]:
     return [listen]
 
 
+class PortTakenError(ConfigError):
+    """Somebody else listens on the port."""
+
+
 def bind_unix(path: str) -> socket.socket:
     """Return a listening Unix socket (mode 0600) in a folder that only its owner can enter; ConfigError names trouble.
 
@@ -96,19 +100,23 @@ def _private(folder: Path) -> None:
 def bind(addresses: list[str], port: int, *, share: bool = False) -> list[socket.socket]:
     """Return listening sockets, one for each address; raises ConfigError naming the address that cannot be had.
 
-    ``share``: another agent may listen there too. A node without IPv6 does without ``::1``.
+    ``share``: join an agent that listens there already; without, PortTakenError when anybody does. An agent that has
+    a place may join these sockets later. A node without IPv6 does without ``::1``.
     """
     sockets: list[socket.socket] = []
     for address in addresses:
         try:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             sockets.append(socket.create_server((address, port), family=family, backlog=1024, reuse_port=share))
+            sockets[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
             if address == LOOPBACK6 and error.errno in _NO_IPV6:
                 continue
             for sock in sockets:
                 sock.close()
-            holder = holder_of(port) if error.errno == errno.EADDRINUSE else ""
+            taken = error.errno == errno.EADDRINUSE
+            holder = holder_of(port) if taken else ""
             by = f" by {holder}" if holder else ""
-            raise ConfigError(f"cannot listen on {address}:{port}: {error.strerror}{by}") from error
+            kind = PortTakenError if taken else ConfigError
+            raise kind(f"cannot listen on {address}:{port}: {error.strerror}{by}") from error
     return sockets
