@@ -136,6 +136,20 @@ async def test_d6_object_id_is_found_among_the_pods_own(start: Start, make: type
     assert {call["object_id"] for call in bench.imds.calls} == {""}
 
 
+async def test_d6_object_id_of_an_identity_that_is_on_its_way(start: Start, make: type[Make]) -> None:
+    """An early request by object id is held like one by client id, though another identity of the pod is there."""
+    bench = await start()
+    pod = make.pod()
+    bench.put_pod(pod)
+    first, second = make.identity("a"), make.identity("b")
+    bench.put_assigned(make.assigned(pod, first), make.assigned(pod, second, state=STATE_CREATED))
+    waiting = asyncio.ensure_future(bench.token(query="&object_id=oid-of-client-of-b"))
+    await until(lambda: bench.app.cluster.waiters.held == 1)
+    bench.put_assigned(make.assigned(pod, second, version="2"))
+    answer = await waiting
+    assert (answer.status, answer.json["client_id"]) == (200, "client-of-b")
+
+
 async def test_d4_several_identities_and_none_named_is_always_the_same(start: Start, make: type[Make]) -> None:
     """The first by binding is served every time, with one warning in the log."""
     bench = await start()

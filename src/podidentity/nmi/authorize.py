@@ -37,9 +37,13 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Give a token of ``identities[0]``; several, and no name in the request: the choice deserves a warning."""
+    """Give a token of ``identities[0]``; several, and no name in the request: the choice deserves a warning.
+
+    ``pending``: how many more of the pod's may be the one named, once they are on the host.
+    """
 
     identities: tuple[AzureIdentity, ...]
+    pending: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def decide(pod: Pod, candidates: Iterable[Candidate], named: Named, policy: Poli
     """
     choice = choose(candidates, named)
     if choice.ready:
-        return Serve(choice.ready)
+        return Serve(choice.ready, choice.pending)
     if choice.pending:
         return Wait(Stage.ASSIGNED, policy.created + policy.assigned)
     if policy.managed:

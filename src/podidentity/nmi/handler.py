@@ -267,7 +267,7 @@ class Handler:
     async def _serve(self, pod: Pod, query: TokenQuery, decision: Serve, request: Request, *, host: bool) -> Answer:
         request.identity = None if query.named.object_id else decision.identities[0]
         request.rule = self._granted
-        identity, token = await self._pick(pod, query, decision)
+        identity, token = await self._pick(pod, query, decision, request, host=host)
         request.identity = identity
         self._journal.matched(pod, query.named, identity, query.resource, several=len(decision.identities) > 1)
         tenants = auxiliary_tenants(identity)
@@ -280,17 +280,44 @@ class Handler:
         others = [await self._tokens.token(replace(asked, tenant_id=tenant)) for tenant in tenants]
         return Answer(200, msgspec.json.encode([one.body(int(now)) for one in (token, *others)]))
 
-    async def _pick(self, pod: Pod, query: TokenQuery, decision: Serve) -> tuple[AzureIdentity, Token]:
-        """Get the token; an object id is known by the tokens only, so the pod's own are compared with it."""
-        wanted = query.named.object_id.casefold()
-        if not wanted:
+    async def _pick(
+        self, pod: Pod, query: TokenQuery, decision: Serve, request: Request, *, host: bool
+    ) -> tuple[AzureIdentity, Token]:
+        """Get the token; an object id may be that of an identity still on its way to the host, which is waited for."""
+        if not query.named.object_id:
             identity = decision.identities[0]
             return identity, await self._tokens.token(self._asked(identity, query, pod))
+        found = await self._among(pod, query, decision)
+        if found is None and decision.pending:
+            found = await self._among_later(pod, query, request, host=host)
+        if found is None:
+            raise TokenRefused(400, "Identity not found", code="invalid_request")
+        return found
+
+    async def _among(self, pod: Pod, query: TokenQuery, decision: Serve) -> tuple[AzureIdentity, Token] | None:
+        """Compare the object id, which tokens alone tell, with those of the pod's own identities."""
+        wanted = query.named.object_id.casefold()
         for identity in decision.identities:
             token = await self._tokens.token(self._asked(identity, query, pod))
             if object_id_of(token.access_token) == wanted:
                 return identity, token
-        raise TokenRefused(400, "Identity not found", code="invalid_request")
+        return None
+
+    async def _among_later(
+        self, pod: Pod, query: TokenQuery, request: Request, *, host: bool
+    ) -> tuple[AzureIdentity, Token] | None:
+        """Look again whenever one more of the pod's identities is on the host, as long as an early request waits."""
+        policy = self._rules.policy
+        end = asyncio.get_running_loop().time() + (policy.created + policy.assigned) * policy.interval
+        with self._cluster.waiters.hold(pod.key) as news:
+            while True:
+                decision = self._decide(pod, query, host=host)
+                if not isinstance(decision, Serve):
+                    return None
+                found = await self._among(pod, query, decision)
+                if found is not None or not decision.pending or not await news.wait_until(end):
+                    return found
+                pod = self._still_there(pod, "" if host else request.peer)
 
     def _asked(self, identity: AzureIdentity, query: TokenQuery, pod: Pod) -> TokenRequest:
         return request_for(identity, query.resource, pod.key, self._rules.secrets, bypass=query.bypass)
