@@ -15,10 +15,12 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from tests.e2e.clients.asking import AZ, CLIENTS, LABEL, PLAIN, SECRET, Asking, Client, Report, away
+import yaml
+from tests.e2e.clients.asking import AZ, CLIENTS, LABEL, PLAIN, PYTHON, SECRET, Asking, Client, Report, away
 from tests.e2e.conftest import new_lab
-from tests.e2e.processes import component
+from tests.e2e.processes import component, tree
 from tests.e2e.stage import DEFAULT, Stage, is_ready, name_of, until
+from tests.real_server import kubernetes_programs
 
 from podidentity.lab.node.kits import KITS, installed
 
@@ -32,6 +34,7 @@ LOOPING: Final = tuple(
     replace(one, ways=one.ways[:1], steps=("login", "secret")) if one is AZ else one for one in CLIENTS
 )
 """az starts slowly: while something happens it asks in one way."""
+TOKENS: Final = tuple(replace(one, steps=("login", "token")) if one.name == AZ.name else one for one in LOOPING)
 
 
 def page() -> dict[str, dict[str, list[str]]]:
@@ -91,9 +94,11 @@ async def all_once(asking: Asking, clients: tuple[Client, ...], resource: str) -
     return dict(zip([client.name for client in clients], found, strict=True))
 
 
-def kill_agent() -> None:
+def kill_agent(asking: Asking) -> None:
     """Kill -9 of the node's agent."""
-    (process,) = component(os.getpid(), "nmi")
+    root = str(asking.stage.lab.layout.root)
+    world = next(one for one in tree(os.getpid()) if root in one.words)
+    (process,) = component(world.pid, "nmi")
     os.kill(process.pid, signal.SIGKILL)
 
 
@@ -134,7 +139,7 @@ async def test_every_way_gets_its_own_identity(asking: Asking, client: Client) -
 async def test_agent_killed(asking: Asking) -> None:
     """Kill -9 amid requests: SDKs try again until the kubelet has started the agent again."""
     async with asking.again_and_again(*LOOPING) as reports:
-        kill_agent()
+        kill_agent(asking)
     begun, ended = away(reports[PLAIN.name])
     assert ended > begun
     check("killed", reports, ended - begun)
@@ -158,9 +163,47 @@ async def test_agent_updated(asking: Asking) -> None:
     check("updated", reports, ended - begun)
 
 
+def throttle(resource: str, seconds: int, times: int) -> dict[str, Any]:
+    """The metadata service's 429 for tokens of a resource that nobody has asked for yet."""
+    headers = {"Retry-After": str(seconds)}
+    return {"rules": [{"service": "imds", "path": resource, "status": 429, "headers": headers, "times": times}]}
+
+
 async def test_metadata_service_throttles_briefly(asking: Asking) -> None:
     """429 with Retry-After: 3, once: the agent waits itself, no client hears of it."""
-    rule = {"service": "imds", "path": "storage.azure.com", "status": 429, "headers": {"Retry-After": "3"}, "times": 1}
-    await asking.stage.lab.azure.call("PUT", "/faults", {"rules": [rule]})
-    clients = tuple(replace(one, steps=("login", "token")) if one.name == AZ.name else one for one in LOOPING)
-    check("throttled", await all_once(asking, clients, "https://storage.azure.com"))
+    await asking.stage.lab.azure.call("PUT", "/faults", throttle("storage.azure.com", 3, 1))
+    check("throttled", await all_once(asking, TOKENS, "https://storage.azure.com"))
+
+
+async def test_metadata_service_throttles_for_long(asking: Asking) -> None:
+    """429 with Retry-After: 10 is handed on at once: SDKs come back after that time, the others say so."""
+    await asking.stage.lab.azure.call("PUT", "/faults", throttle("database.windows.net", 10, 1))
+    check("throttled-long", await all_once(asking, TOKENS, "https://database.windows.net"))
+
+
+async def test_agent_updated_with_surge(asking: Asking) -> None:
+    """With surge the new agent serves before the old one ends: not one request fails, not even without retries.
+
+    So it is with the update that brings surge, and with the one after it.
+    """
+    patch = yaml.safe_load((ROOT / "deploy/nmi-surge-patch.yaml").read_text())
+    patch["spec"]["template"]["spec"]["containers"][0]["args"].append("--allow-network-plugin-kubenet")
+    async with asking.again_and_again(*LOOPING) as reports:
+        await patch_agent(asking, patch["spec"])
+    check("surge", reports)
+    async with asking.again_and_again(*LOOPING) as reports:
+        await restart_agent(asking)
+    check("surge", reports)
+
+
+async def test_on_the_real_server() -> None:
+    """The same, killed agent included, where a real API server keeps the pods: azure-identity carries it."""
+    kubernetes_programs("etcd", "kube-apiserver", "kube-controller-manager")
+    async with new_lab(nodes=1, api_server="real") as lab:
+        asking = await furnished(Stage(lab), PLAIN, PYTHON)
+        report = await asking.once(PYTHON)
+        assert {ask.way: ask.owner for ask in report} == {way: asking.owner(way) for way in PYTHON.ways}
+        async with asking.again_and_again(PLAIN, PYTHON) as reports:
+            kill_agent(asking)
+        begun, ended = away(reports[PLAIN.name])
+        check("killed", reports, ended - begun)
