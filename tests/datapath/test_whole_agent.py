@@ -47,7 +47,12 @@ TOKEN = f"http://{IMDS}/metadata/identity/oauth2/token?api-version=2018-02-01&re
 @pytest.fixture
 def world(capable: None, tmp_path: Path) -> Net:
     """Return a routed net with an IMDS that gives tokens, and the objects of one pod."""
-    net = Net("routed", tmp_path)
+    return world_of("routed", tmp_path)
+
+
+def world_of(variant: str, tmp_path: Path) -> Net:
+    """Return a net of that kind with an IMDS that gives tokens, and the objects of one pod."""
+    net = Net(variant, tmp_path)
     identity = {"metadata": {"name": "app", "namespace": "team"}, "spec": {"clientID": "client-1", "resourceID": "/x"}}
     objects = {
         "pods": [

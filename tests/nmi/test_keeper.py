@@ -15,7 +15,7 @@ from podidentity.nmi.datapath.conntrack import ConntrackFailed
 from podidentity.nmi.datapath.keeper import Keeper
 from podidentity.nmi.datapath.nft import Nft, uninstall
 from podidentity.nmi.datapath.programs import DatapathFailed
-from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, Datapath, guard, nat64, redirect
+from podidentity.nmi.datapath.rules import BRIDGE, GUARD, PORTS, REDIRECT, Datapath, guard, nat64, redirect
 from podidentity.telemetry.logging import get_logger
 
 PATH = Datapath(target="10.240.0.4")
@@ -38,7 +38,7 @@ class FakeNft:
             return self.tables[table]
         lines = text.splitlines()
         table = lines[0].removeprefix("table ").removesuffix(" {}")
-        kind = {GUARD: "guard", BRIDGE: "bridge", REDIRECT: "redirect"}[table]
+        kind = {GUARD: "guard", BRIDGE: "bridge", PORTS: "ports", REDIRECT: "redirect"}[table]
         if self.broken.get(kind, 0) > 0:
             self.broken[kind] -= 1
             raise DatapathFailed(f"{kind} is broken")
@@ -179,7 +179,7 @@ async def test_kernel_without_bridge_filter_is_a_warning() -> None:
     await tables.install_redirect()
     assert await tables.changed() == []
     await uninstall(nft)
-    assert nft.order[-2:] == ["-redirect", "-guard"]
+    assert nft.order[-3:] == ["-redirect", "-ports", "-guard"]
 
 
 def test_d23_pods_are_never_sent_to_loopback() -> None:
@@ -254,7 +254,7 @@ def test_d32_kubenet_file(tmp_path: Path, bare: Path) -> None:
     with pytest.raises(ConfigError, match="AAD Pod Identity is not supported for Kubenet") as refused:
         kubenet.check(str(file), allowed=False, sys=bare, cni=bare)
     assert str(refused.value).startswith(kubenet.NOT_SUPPORTED)
-    assert f"Found: {file} has --network-plugin=kubenet. What to do: deny NET_RAW" in str(refused.value)
+    assert f"Found: {file} has --network-plugin=kubenet. What to do: --cni-results=" in str(refused.value)
     assert "another's address" in kubenet.check(str(file), allowed=True, sys=bare, cni=bare)
 
 

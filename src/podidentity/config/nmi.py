@@ -121,6 +121,13 @@ class NmiSettings(CommonSettings):
     )
     allow_network_plugin_kubenet: bool = switch("allow-network-plugin-kubenet", "start on kubenet too")
     kubelet_config: str = flag("kubelet-config", TEXT, "/etc/default/kubelet", "file that names the network plugin")
+    cni_results: str = flag(
+        "cni-results",
+        TEXT,
+        "",
+        "folder of the CNI's records (/var/lib/cni/results): the bridge then checks each pod's port and address",
+        _absolute,
+    )
     install_datapath: bool = switch("install-datapath", "install guard and redirect, and exit")
     uninstall_datapath: bool = switch("uninstall-datapath", "remove guard and redirect, and exit")
     idle: bool = switch("idle", "after --install-datapath or --uninstall-datapath stay instead of exiting")

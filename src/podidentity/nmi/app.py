@@ -6,10 +6,11 @@ import asyncio
 import os
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from podidentity.aio.clock import Clock
@@ -30,6 +31,8 @@ from podidentity.nmi.datapath.bridged import bridged_uplink
 from podidentity.nmi.datapath.choice import POLL_SECONDS, Choice, choose
 from podidentity.nmi.datapath.conntrack import forget
 from podidentity.nmi.datapath.keeper import Keeper
+from podidentity.nmi.datapath.nft import Nft
+from podidentity.nmi.datapath.ported import Ported
 from podidentity.nmi.datapath.refusals import Refusals
 from podidentity.nmi.datapath.tampering import Tampering
 from podidentity.nmi.descriptors import room
@@ -63,13 +66,17 @@ async def run(settings: NmiSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """What runs beside the server. ``servers``: those that wait for their port; ``slot``: see ``slots``."""
+    """What runs beside the server.
+
+    ``servers``: those that wait for their port; ``slot``: see ``slots``; ``ported``: see there, if wanted.
+    """
 
     watches: Sequence[AnyReflector]
     client: KubeClient
     audit: Audit | None
     servers: Sequence[StatusServer]
     slot: Slot | None
+    ported: Ported | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,8 @@ class _Running:
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper(stack, slot)
-            reasons = partial(_reasons, keeper, watches)
+            ported = self._ported(slot)
+            reasons = partial(_reasons, [keeper, *([ported] if ported else [])], watches)
             status = Status(settings, build.version, app, keeper, deps.audit, reasons)
             metrics.before_render(partial(status.sample, metrics))
             servers = self._health(status, metrics)
@@ -130,12 +138,16 @@ class _Running:
                 for server in servers:
                     await stack.enter_async_context(server)
                 servers = []
-            await self._serve(app, keeper, _Parts(watches, client, deps.audit, servers, slot))
+            await self._serve(app, keeper, _Parts(watches, client, deps.audit, servers, slot, ported))
 
     def _greet(self, build: Build) -> None:
         settings, log = self.settings, self.log
         log.info(f"starting nmi process. Version: {build.version}. Build date: {build.date}.")  # noqa: G004 - not the stdlib's logger
-        notice = kubenet.check(settings.kubelet_config, allowed=settings.allow_network_plugin_kubenet)
+        notice = kubenet.check(
+            settings.kubelet_config,
+            allowed=settings.allow_network_plugin_kubenet,
+            ports_checked=bool(settings.cni_results),
+        )
         if notice:
             log.warning(notice)
         namespaced = str(settings.force_namespaced).lower()
@@ -170,8 +182,17 @@ class _Running:
             forget=partial(forget, choice.path),
             changes=changes,
             uplink=bridged_uplink(),
-            superseded=slot.superseded if slot is not None else lambda: False,
+            superseded=_superseded(slot),
         )
+
+    def _ported(self, slot: Slot | None) -> Ported | None:
+        """Return who has the bridge's ports checked, if that is wanted. ConfigError where there is no nft for it."""
+        folder, backend = self.settings.cni_results, self.choice.backend
+        if not folder:
+            return None
+        if not isinstance(backend, Nft):
+            raise ConfigError("--cni-results needs nft: install nftables, or leave the flag out")
+        return Ported(backend, Path(folder), self.log, superseded=_superseded(slot))
 
     def _audit(self, stack: AsyncExitStack, clock: Clock) -> Audit | None:
         """Return the audit, writing; its last lines are written when ``stack`` is left."""
@@ -215,6 +236,9 @@ class _Running:
                 if parts.audit is not None:
                     group.create_task(parts.audit.run())
                 await keeper.guard()
+                if parts.ported is not None:
+                    await parts.ported.install()
+                    group.create_task(parts.ported.run())
                 if not sockets:
                     await app.synced.wait()
                     sockets += self._bind(share=True)
@@ -274,9 +298,13 @@ class _Running:
         self.log.info(f"listening on {self.target}:{self.settings.nmi_port}")  # noqa: G004 - as above
 
 
-def _reasons(keeper: Keeper, watches: Sequence[AnyReflector]) -> list[str]:
+def _superseded(slot: Slot | None) -> Callable[[], bool]:
+    return slot.superseded if slot is not None else lambda: False
+
+
+def _reasons(keepers: Sequence[Keeper | Ported], watches: Sequence[AnyReflector]) -> list[str]:
     """Return why the agent is not ready."""
-    return ([keeper.trouble] if keeper.trouble else []) + not_ready(watches)
+    return [keeper.trouble for keeper in keepers if keeper.trouble] + not_ready(watches)
 
 
 def _count_api_error(metrics: Metrics, operation: str, _error: KubeError) -> None:

@@ -20,7 +20,10 @@ NOT_SUPPORTED: Final = (
     "AAD Pod Identity is not supported for Kubenet. Review "
     "https://azure.github.io/aad-pod-identity/docs/configure/aad_pod_identity_on_kubenet/ for more details."
 )
-REMEDY: Final = "deny NET_RAW and NET_ADMIN to pods (docs/howto/kubenet.md), then --allow-network-plugin-kubenet=true"
+REMEDY: Final = (
+    "--cni-results=/var/lib/cni/results, or deny NET_RAW and NET_ADMIN to pods (docs/howto/kubenet.md), "
+    "then --allow-network-plugin-kubenet=true"
+)
 SHARED: Final = (
     "pods of this node share a bridge, where a pod with NET_RAW or NET_ADMIN can take another's address, and with it "
     "the other's tokens: deny both to pods (docs/howto/kubenet.md)"
@@ -39,8 +42,15 @@ class _Network(msgspec.Struct, frozen=True):
 _NETWORK: Final = msgspec.json.Decoder(_Network)
 
 
-def check(kubelet_config: str, *, allowed: bool, sys: Path = Path("/sys"), cni: Path = Path("/etc/cni/net.d")) -> str:
-    """Raise ConfigError when pods share a bridge and that is not ``allowed``.
+def check(
+    kubelet_config: str,
+    *,
+    allowed: bool,
+    ports_checked: bool = False,
+    sys: Path = Path("/sys"),
+    cni: Path = Path("/etc/cni/net.d"),
+) -> str:
+    """Raise ConfigError when pods share a bridge and that is neither ``allowed`` nor made safe: ``ports_checked``.
 
     Returns a notice, of what is allowed at whose risk or of what could not be read, else ``""``.
     """
@@ -48,6 +58,8 @@ def check(kubelet_config: str, *, allowed: bool, sys: Path = Path("/sys"), cni: 
     found += [*_from_cni(cni), *_from_bridge(sys)]
     if not found:
         return "" if allowed else unread
+    if ports_checked:
+        return ""
     if allowed:
         return f"{SHARED}; found: {'; '.join(found)}"
     raise ConfigError(f"{NOT_SUPPORTED} Found: {'; '.join(found)}. What to do: {REMEDY}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
 from podidentity.nmi.datapath import rules
+from podidentity.nmi.datapath.ports import Port, table_of
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
 from podidentity.nmi.datapath.rules import Datapath
 
@@ -51,6 +53,8 @@ class Nft:
     def __init__(self, path: Datapath, *, run: Run = run_nft) -> None:
         self._texts = {rules.GUARD: rules.guard(path), rules.BRIDGE: rules.bridge(path)}
         self._redirect = rules.redirect(path)
+        self._metadata_ip = path.metadata_ip
+        self._lock = asyncio.Lock()
         self._run = run
         self._listed: dict[str, str] = {}
         self.bridge = True
@@ -70,6 +74,12 @@ class Nft:
         """Install the second layer; the guard must be there. Raises DatapathFailed."""
         await self._install(rules.REDIRECT, self._redirect)
 
+    async def install_ports(self, ports: frozenset[Port]) -> None:
+        """Have the bridge check port and address: these pairs, and no others. Raises DatapathFailed."""
+        async with self._lock:
+            self._texts[rules.PORTS] = table_of(ports, self._metadata_ip)
+            await self._install(rules.PORTS, self._texts[rules.PORTS])
+
     async def changed(self) -> list[str]:
         """Return the tables that are not as we left them."""
         found = []
@@ -84,10 +94,10 @@ class Nft:
 
     async def repair(self) -> list[str]:
         """Put back what :meth:`changed` finds, each table in one transaction; returns their names."""
-        found = await self.changed()
-        for table in found:
-            text = self._redirect if table == rules.REDIRECT else self._texts[table]
-            await self._install(table, text)
+        async with self._lock:
+            found = await self.changed()
+            for name in found:
+                await self._install(name, self._redirect if name == rules.REDIRECT else self._texts[name])
         return found
 
     async def refusals(self) -> Mapping[str, int]:
@@ -109,24 +119,26 @@ class Nft:
         self._listed[table] = listed
 
     async def _list(self, table: str) -> str:
-        """Return a table without what passing packets change: counters, and the elements of sets."""
-        return await self._run(("-s", "-n", "-t", "list", "table", *table.split()), "")
+        """Return a table without what passing packets change: counters, and the elements of the redirect's sets."""
+        terse = ("-t",) if table == rules.REDIRECT else ()
+        return await self._run(("-s", "-n", *terse, "list", "table", *table.split()), "")
 
 
 async def uninstall(run: Run = run_nft) -> None:
     """Remove everything from this node, the redirect first and the guard last. Raises DatapathFailed, ConfigError."""
     await run(("-f", "-"), rules.remove(rules.REDIRECT))
-    try:
-        await run(("-f", "-"), rules.remove(rules.BRIDGE))
-    except DatapathFailed as failed:
-        if await _exists(run, rules.BRIDGE):
-            raise failed from None
+    for bridged in (rules.PORTS, rules.BRIDGE):
+        try:
+            await run(("-f", "-"), rules.remove(bridged))
+        except DatapathFailed as failed:
+            if await _exists(run, bridged):
+                raise failed from None
     await run(("-f", "-"), rules.remove(rules.GUARD))
 
 
 async def installed(run: Run = run_nft) -> bool:
     """Whether any of the tables is on this node. Raises ConfigError."""
-    return any([await _exists(run, table) for table in (rules.REDIRECT, rules.BRIDGE, rules.GUARD)])
+    return any([await _exists(run, table) for table in (rules.REDIRECT, rules.PORTS, rules.BRIDGE, rules.GUARD)])
 
 
 async def _exists(run: Run, table: str) -> bool:

@@ -12,8 +12,9 @@ from typing import Final
 
 GUARD: Final = "inet podidentity_guard"
 BRIDGE: Final = "bridge podidentity_guard"
+PORTS: Final = "bridge podidentity_ports"
 REDIRECT: Final = "inet podidentity"
-"""The tables, family and name. Installed in this order, removed in the reverse one."""
+"""The tables, family and name. Installed in this order, removed in the reverse one; ``PORTS`` only where asked for."""
 
 WIRESERVER_IP: Final = "168.63.129.16"
 WIRESERVER_PORTS: Final = (80, 32526)
