@@ -123,9 +123,7 @@ class _Running:
                 audit=self._audit(stack, clock),
                 reviews=Reviews(client, settings.host_token_audience, clock, log),
             )
-            most = room(Limits().connections)
-            limits = Limits(connections=most, connections_per_source=settings.pod_connections or most)
-            app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=limits)
+            app = build_app(settings, deps, addresses=[self.target], is_local=is_local, limits=_limits(settings))
             stack.push_async_callback(app.tokens.flights.close)
             watches = reflectors(settings, client, app, clock=clock, rng=random.Random())  # noqa: S311 - spreads load
             keeper = self._keeper(stack, slot)
@@ -296,6 +294,11 @@ class _Running:
 
     def _listening(self) -> None:
         self.log.info(f"listening on {self.target}:{self.settings.nmi_port}")  # noqa: G004 - as above
+
+
+def _limits(settings: NmiSettings) -> Limits:
+    most = room(Limits().connections)
+    return Limits(connections=most, connections_per_source=settings.pod_connections or most)
 
 
 def _superseded(slot: Slot | None) -> Callable[[], bool]:
