@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import time
 
@@ -11,6 +12,7 @@ from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, worl
 
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT, WIRESERVER_IP, Datapath
+from podidentity.nmi.datapath.tampering import Tampering
 
 SOON = 3.0
 """Seconds in which a repair is waited for, on a machine that does other things too."""
@@ -92,3 +94,18 @@ async def test_a7_wireserver_is_kept_from_pods(net: Net) -> None:
     await open_.install_guard()
     assert net.ask(net.pod, WIRESERVER_IP, 80) == f"wire80 {net.pod_ip}"
     assert net.ask(net.pod, IMDS) == "ConnectionRefusedError"
+
+
+async def test_first_of_several_changes_is_told_at_once(capable: None) -> None:
+    """Protects pods whose node has lost all rules: the repair waits for nothing; the rest of a storm is waited out."""
+    changes = Tampering([b"podidentity"])
+    try:
+        for at_once in (True, False):
+            changes._news.set()
+            told = asyncio.ensure_future(changes.wait())
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert told.done() is at_once
+            await told
+    finally:
+        changes.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import socket
 from collections.abc import Collection
 from contextlib import suppress
@@ -14,6 +15,7 @@ _NFTABLES_GROUP: Final = 1 << 6
 _BUFFER: Final = 1 << 20
 _QUIET_SECONDS: Final = 0.1
 _AT_MOST_SECONDS: Final = 0.5
+_CALM_SECONDS: Final = 1.0
 
 
 class Tampering:
@@ -26,6 +28,7 @@ class Tampering:
         self._words = tuple(words)
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, _NETFILTER)
         self._news = asyncio.Event()
+        self._told_at = -math.inf
         try:
             with suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -41,9 +44,16 @@ class Tampering:
         self._socket.close()
 
     async def wait(self) -> None:
-        """Return soon after a change: a burst of them, such as kube-proxy makes, is waited out for half a second."""
+        """Return at once after a change, as long as they are rare: whoever takes all rules away leaves pods unguarded.
+
+        Of a burst of them, such as kube-proxy makes, the rest is waited out for half a second.
+        """
         await self._news.wait()
         loop = asyncio.get_running_loop()
+        calm, self._told_at = loop.time() - self._told_at > _CALM_SECONDS, loop.time()
+        if calm:
+            self._news.clear()
+            return
         end = loop.time() + _AT_MOST_SECONDS
         while self._news.is_set() and loop.time() < end:
             self._news.clear()
