@@ -179,6 +179,27 @@ async def test_azure_json_has_client_ids(azure: Azure) -> None:
     assert {one["principal"] for one in json.loads(machines.out)["assignments"]} == {"own identity of pool"}
 
 
+async def test_signed_in_with_az(azure: Azure) -> None:
+    """Who is signed in with az needs nothing else: az's token is used, and az is asked for ARM's and no other."""
+    token = azure.running.admin.mint_token("https://management.azure.com/", client_id=PERSON)
+    said = {
+        "accessToken": token,
+        "expiresOn": "2099-01-01 00:00:00.000000",
+        "expires_on": 4070908800,
+        "tokenType": "Bearer",
+    }
+    az = azure.folder / "bin" / "az"
+    az.parent.mkdir()
+    az.write_text(f"#!/bin/sh\necho \"$@\" >> {azure.folder}/asked\necho '{json.dumps(said)}'\n")
+    az.chmod(0o755)
+    azure.environ["PATH"] = f"{az.parent}:{azure.environ['PATH']}"
+    (found,) = await azure.roles(("check", azure.terraform, "--auth=cli", SIGNED_IN[1], "--output=json"))
+    assert (found.code, found.error) == (1, "")
+    assert [one["state"] for one in json.loads(found.out)["assignments"]] == ["missing", "missing"]
+    asked = (azure.folder / "asked").read_text().splitlines()
+    assert asked == ["account get-access-token --output json --resource https://management.azure.com/"]
+
+
 async def test_refusals_are_one_line(azure: Azure) -> None:
     """Who may not, or cannot sign in, reads one line that says what to do."""
     words = ("check", azure.terraform, *SIGNED_IN)

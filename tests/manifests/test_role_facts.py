@@ -85,9 +85,32 @@ def test_as_terraform_prints_it_for_people() -> None:
 """
     assert from_terraform(text.encode()).sign_in == SIGN_IN
     assert from_terraform(text.replace("\n", "\r\n").encode("utf-16")).sign_in == SIGN_IN
+    assert from_terraform(json.dumps([KUBELET_BLOCK]).encode()).sign_in == SIGN_IN
     block = f'{{\n    "principal_id" = "{CONTROL}"\n    "type" = "SystemAssigned"\n  }}'
     whole = f"KubeControlPlane_SAI = tolist([\n  {block},\n])\n"
     assert from_terraform(whole.encode()).control_plane_id == CONTROL
+
+
+def test_all_that_terraform_writes_for_people() -> None:
+    """Every form of value: texts over lines, numbers, words, maps, calls; what is not ours says nothing."""
+    text = f"""a = <<EOT
+one
+  two
+EOT
+b = tomap({{
+  "NodeRG" = "x"
+}})
+c = [1, -2.5, true, null,]
+AKS1_NodeRG = "{NODES}"
+d = {{ object_id = "o", user_assigned_identity_id = "not an id" }}
+e = {{ node_resource_group = "other" }}
+f = {{ principal_id = "", type = "UserAssigned" }}
+"""
+    assert from_terraform(text.encode()) == Said(node_group=NODES)
+    deep: object = KUBELET_BLOCK
+    for _ in range(60):
+        deep = [deep]
+    assert from_terraform(outputs(deep=deep)) == Said()
 
 
 def test_identities_beside_a_cluster() -> None:

@@ -69,7 +69,7 @@ def _written(text: str) -> Mapping[str, object]:
         if not tokens.names_follow():
             return {"": tokens.whole_value()}
         return tokens.pairs()
-    except (ValueError, RecursionError) as error:
+    except (ValueError, msgspec.DecodeError, RecursionError) as error:
         raise ConfigError(f"{_NOT}: {error}") from error
 
 

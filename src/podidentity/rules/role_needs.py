@@ -103,13 +103,9 @@ def _of(principal: Principal, facts: Facts, breadth: Breadth) -> Iterator[Need]:
 
 
 def _scope(identity: ResourceId, breadth: Breadth) -> str:
-    match breadth:
-        case Breadth.IDENTITY:
-            return identity.path
-        case Breadth.GROUP:
-            return group_of(identity)
-        case Breadth.SUBSCRIPTION:
-            return f"/subscriptions/{identity.subscription}"
+    if breadth is Breadth.IDENTITY:
+        return identity.path
+    return group_of(identity) if breadth is Breadth.GROUP else f"/subscriptions/{identity.subscription}"
 
 
 def opened(facts: Facts, breadth: Breadth) -> tuple[str, ...]:
