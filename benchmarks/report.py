@@ -41,6 +41,13 @@ def show(console: Console, report: Report, seconds: float) -> None:
     console.print(f"[dim]took {seconds:.0f} s[/dim]")
 
 
+def markdown(report: Report) -> str:
+    """The report's table as the reference page of the benchmarks has it."""
+    rows = [report.columns, ["---"] * len(report.columns), *report.rows]
+    lines = ["| " + " | ".join(cell.strip() for cell in row) + " |" for row in rows]
+    return "\n".join([f"## {report.title.partition(':')[0]}", "", *lines, "", *report.notes])
+
+
 def quantile(values: Sequence[float], share: float) -> float:
     """The smallest of ``values`` (not empty) that at least ``share`` of them do not exceed."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -1,4 +1,4 @@
-"""``python benchmarks/run.py [--quick] [NAMES...]``: measure and print tables.
+"""``python benchmarks/run.py [--quick] [--markdown] [NAMES...]``: measure and print tables.
 
 Nothing leaves this machine: traffic is on loopback or inside a lab's own namespaces. ``--quick`` measures a small case
 of each, to see that the benchmarks themselves work; its figures mean nothing.
@@ -28,7 +28,7 @@ import waiting
 from podidentity.aio.signals import until_signal
 from podidentity.config.errors import ConfigError
 from processes import ProcessError
-from report import Report, show
+from report import Report, markdown, show
 
 Benchmark = Callable[[bool], Awaitable[Report]]
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -48,7 +48,7 @@ def _load() -> str:
     return " ".join(f"{value:.1f}" for value in os.getloadavg())
 
 
-async def _run(names: list[str], console: Console, *, quick: bool) -> None:
+async def _run(names: list[str], console: Console, *, quick: bool, for_page: bool) -> None:
     console.print(
         f"Python {platform.python_version()}, Linux {platform.release()}, {os.cpu_count()} cores, load {_load()}"
         " (1, 5, 15 minutes; an idle machine gives the best figures)",
@@ -57,20 +57,24 @@ async def _run(names: list[str], console: Console, *, quick: bool) -> None:
     for name in names:
         begun = time.monotonic()
         report = await BENCHMARKS[name](quick)
-        show(console, report, time.monotonic() - begun)
+        if for_page:
+            sys.stdout.write(f"\n{markdown(report)}\n")
+        else:
+            show(console, report, time.monotonic() - begun)
 
 
 def main() -> int:
     """Entry point; 2 for a name that is not known."""
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small case of each")
+    parser.add_argument("--markdown", action="store_true", help="tables as docs/reference/benchmarks.md has them")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     given = parser.parse_args()
     unknown = [name for name in given.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"{', '.join(unknown)}: not known; the tables are {', '.join(BENCHMARKS)}")
     wide = None if sys.stdout.isatty() else 130
-    work = _run(given.names or list(BENCHMARKS), Console(width=wide), quick=given.quick)
+    work = _run(given.names or list(BENCHMARKS), Console(width=wide), quick=given.quick, for_page=given.markdown)
     try:
         asyncio.run(until_signal(work))
     except (ConfigError, ProcessError) as error:

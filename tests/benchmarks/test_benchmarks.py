@@ -49,6 +49,15 @@ async def test_tables_in_a_lab() -> None:
     assert text.count("Bounded by:") == 5
 
 
+async def test_tables_for_the_page() -> None:
+    """Protects the reference page: the same table as Markdown, with its name as the heading."""
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "--markdown", "events")
+    assert code == 0, text
+    assert "## events\n" in text
+    assert "| --- |" in text
+    assert "| pod added | " in text
+
+
 async def test_a_name_that_is_not_a_table() -> None:
     """Protects the usage: a misspelled name is answered with the names there are."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "token")
