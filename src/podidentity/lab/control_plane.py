@@ -15,12 +15,14 @@ SERVICE_RANGE: Final = "10.0.0.0/24"
 PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager")
 CONTROLLERS: Final = (
     "clusterrole-aggregation-controller",
+    "cronjob-controller",
     "garbage-collector-controller",
+    "job-controller",
     "namespace-controller",
     "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
 )
-"""What nothing else in a lab does; workloads and scheduling are the lab's own controllers'."""
+"""What nothing else in a lab does; other workloads and scheduling are the lab's own controllers'."""
 
 
 @dataclass(frozen=True, slots=True)
