@@ -102,3 +102,22 @@ async def test_a_host_that_others_change_is_waited_for(bench: Bench, busy: float
     await bench.until(lambda: bench.assigned("p-default-id1"), 300)
     assert least <= bench.arm.patches[0][0] - start <= most
     assert bench.arm.gets["vmss"] <= 20
+
+
+async def test_a_removal_under_way_is_not_believed(bench: Bench) -> None:
+    """Protects against a leak: what a predecessor's operation takes off is back when that fails, and is taken off."""
+    bench.node("n1", "vmss")
+    bench.identity("id1")
+    pod = bench.pod("p", "n1", "id1")
+    await bench.until(lambda: bench.assigned("p-default-id1"), 15)
+    await bench.kill()
+    (key,) = bench.arm.attached["vmss"]
+    client = bench.arm.attached["vmss"].pop(key)
+    bench.arm.provisioning["vmss"] = "Updating"
+    bench.drop(pod)
+    await bench.restart()
+    await asyncio.sleep(150)
+    assert bench.states() == {"p-default-id1": "-Assigned"}
+    bench.arm.provisioning.clear()
+    bench.arm.attached["vmss"][key] = client
+    await bench.until(lambda: bench.states() == {} and bench.on("vmss") == set(), 300)

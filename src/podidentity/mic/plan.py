@@ -322,8 +322,8 @@ class _Planner:
             self.writes.append(Release(rec))
         elif facts.wanted or view.patching:
             return
-        elif view.known is not None and view.fresh and self._clean(rec):
-            self.writes.append(Release(rec))
+        elif view.known is not None and view.fresh and not view.known.updating and self._clean(rec):
+            self.writes.append(Release(rec))  # an operation under way may still fail, and the identity be back
         elif rec.name in view.due:
             self._due(rec, facts)
 
