@@ -10,6 +10,7 @@ from tests.scenarios.steps import (
     Detach,
     Identity,
     Known,
+    Now,
     Pod,
     Relabel,
     Repoint,
@@ -23,6 +24,43 @@ STORAGE = "https://storage.azure.com/"
 GONE = (Assigned("app"), OnHost())
 
 SCENARIOS = (
+    Scenario(
+        "removed-by-hand",
+        "Somebody takes the identity off the host while it is in use: it is put back within the reconcile interval.",
+        (*ONE, OnHost(("app",)), Detach("app"), OnHost(("app",)), Token("app", "app", resource=STORAGE)),
+    ),
+    Scenario(
+        "identity-updated",
+        "The AzureIdentity names another identity: the assignment follows; an edit that does not count leaves no gap.",
+        (
+            *ONE,
+            Identity("second", selector="-"),
+            While(
+                Token("app", "app"),
+                (
+                    Change("identity", "app", {"metadata": {"annotations": {"note": "edited"}}}),
+                    Assigned("app", ("app",)),
+                ),
+            ),
+            Repoint("app", at="second"),
+            OnHost(("second",)),
+            Assigned("app", ("app",)),
+            Token("app", "second"),
+        ),
+    ),
+    Scenario(
+        "label-changed",
+        "The pod's label moves to another selector: the new identity comes, the old one goes.",
+        (
+            *ONE,
+            Identity("second"),
+            Relabel("app", "second"),
+            Assigned("app", ("second",)),
+            OnHost(("second",)),
+            Token("app", "second"),
+            Now(Token("app", 404, "client_id", "app")),
+        ),
+    ),
     Scenario(
         "immutable-kept",
         "An identity in --immutable-user-msis is assigned and never removed.",
@@ -57,44 +95,12 @@ SCENARIOS = (
     Scenario(
         "identity-deleted",
         "The AzureIdentity is deleted while the pod runs: the next token is refused, the host is cleaned.",
-        (*ONE, Delete("identity", "app"), Token("app", 404), *GONE),
+        (*ONE, Delete("identity", "app"), *GONE, Now(Token("app", 404))),
     ),
     Scenario(
         "binding-deleted",
         "The binding is deleted while the pod runs: the next token is refused, the host is cleaned.",
-        (*ONE, Delete("binding", "app"), Token("app", 404), *GONE),
-    ),
-    Scenario(
-        "identity-updated",
-        "The AzureIdentity names another identity: the assignment follows; an edit that does not count leaves no gap.",
-        (
-            *ONE,
-            Identity("second", selector="-"),
-            While(
-                Token("app", "app"),
-                (
-                    Change("identity", "app", {"metadata": {"annotations": {"note": "edited"}}}),
-                    Assigned("app", ("app",)),
-                ),
-            ),
-            Repoint("app", at="second"),
-            OnHost(("second",)),
-            Assigned("app", ("app",)),
-            Token("app", "second"),
-        ),
-    ),
-    Scenario(
-        "label-changed",
-        "The pod's label moves to another selector: the new identity comes, the old one goes.",
-        (
-            *ONE,
-            Identity("second"),
-            Relabel("app", "second"),
-            Assigned("app", ("second",)),
-            OnHost(("second",)),
-            Token("app", "second"),
-            Token("app", 404, "client_id", "app"),
-        ),
+        (*ONE, Delete("binding", "app"), *GONE, Now(Token("app", 404))),
     ),
     Scenario(
         "shared-identity",
@@ -109,10 +115,5 @@ SCENARIOS = (
                 (While(Token("second", "app"), (Delete("pod", "first"), Assigned("first"))), Token("second", "app")),
             ),
         ),
-    ),
-    Scenario(
-        "removed-by-hand",
-        "Somebody takes the identity off the host while it is in use: it is put back within the reconcile interval.",
-        (*ONE, OnHost(("app",)), Detach("app"), OnHost(("app",)), Token("app", "app", resource=STORAGE)),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.scenarios import assignment, pools, tokens, upgrade, whole
 
 LABS = {
-    "shared": (*whole.SCENARIOS, *tokens.SCENARIOS, *assignment.SCENARIOS, *pools.SCENARIOS),
+    "shared": (*whole.SCENARIOS, *assignment.SCENARIOS, *tokens.SCENARIOS, *pools.SCENARIOS),
     "upgrade": upgrade.SCENARIOS,
 }
 SCENARIOS = tuple(one for scenarios in LABS.values() for one in scenarios)

@@ -65,6 +65,8 @@ class OnHost(Condition):
 class Token(Condition):
     """A pod asks for a token: it gets one of the identity ``gets``, or is refused with that status.
 
+    Any token of another identity, or where none may be given, fails at once.
+
     ``by`` is how it names the identity ``of``: client_id, object_id or msi_res_id.
     """
 
@@ -84,8 +86,9 @@ class Token(Condition):
             named[self.by] = ids.get(self.by, made.id)
         reply = await scene.token(self.pod, self.resource, **named)
         if isinstance(self.gets, int):
+            assert not reply.token, f"{self}: a token of {claims(reply.token)['appid']}"
             right = reply.status == self.gets and self.words in reply.body
-            return "" if right else f"{reply.status} {reply.body[:300] if not reply.token else 'a token'}"
+            return "" if right else f"{reply.status} {reply.body[:300]}"
         if not reply.token:
             return f"{reply.status} {reply.body[:300]}"
         wanted = scene.identities[self.gets].properties.client_id

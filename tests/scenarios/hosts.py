@@ -134,16 +134,16 @@ async def patches(scene: Scene, host: str) -> int:
 
 
 @dataclass(frozen=True)
-class AtMost(Step):
-    """A host has been sent no more PATCHes than that."""
+class Patched(Step):
+    """A host has been sent at least one PATCH, and no more than that."""
 
-    patches: int
+    most: int
     host: str
 
     async def play(self, scene: Scene) -> None:
         """Count them."""
         found = await patches(scene, self.host)
-        assert found <= self.patches, f"{found} PATCHes of {self.host}"
+        assert 1 <= found <= self.most, f"{found} PATCHes of {self.host}"
 
 
 @dataclass(frozen=True)

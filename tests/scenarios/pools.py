@@ -8,11 +8,11 @@ from uuid import NAMESPACE_DNS, uuid5
 from tests.scenarios.conditions import AllAssigned, Assigned, NotTold, OnHost, Token, Told
 from tests.scenarios.hosts import (
     Accepts,
-    AtMost,
     Carries,
     Host,
     NewNode,
     NodeGone,
+    Patched,
     Principal,
     RefusedFor,
     Refuses,
@@ -52,7 +52,7 @@ SCENARIOS = (
             Together(tuple(pod(name, identity, f"pool/{i % 5}") for i, (name, identity) in enumerate(FORTY))),
             AllAssigned(FORTY),
             OnHost(tuple(f"id-{number}" for number in range(5)), "pool"),
-            AtMost(2, "pool"),
+            Patched(2, "pool"),
             Together(tuple(Delete("pod", name) for name, _ in FORTY)),
             AllAssigned(()),
             OnHost((), "pool"),

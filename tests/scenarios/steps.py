@@ -77,6 +77,18 @@ class Series(Step):
 
 
 @dataclass(frozen=True)
+class Now(Step):
+    """A condition that holds when it is first asked for."""
+
+    condition: Condition
+
+    async def play(self, scene: Scene) -> None:
+        """Ask once."""
+        lacking = await self.condition.lacks(scene)
+        assert not lacking, f"{self.condition} does not hold: {lacking}"
+
+
+@dataclass(frozen=True)
 class While(Step):
     """A condition that holds all the time that other steps take."""
 

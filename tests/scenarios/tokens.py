@@ -6,7 +6,7 @@ from tests.scenarios.conditions import Answers, Assigned, OnHost, Token
 from tests.scenarios.hosts import Accepts, ThrottledImds
 from tests.scenarios.principals import Principal, Rotated
 from tests.scenarios.sdk import WAITING, Header, InitRuns, SdkHeard, SdkToken
-from tests.scenarios.steps import Binding, Exempt, Identity, Pod, Ready, Scenario, Series, Together, While
+from tests.scenarios.steps import Binding, Exempt, Identity, Now, Pod, Ready, Scenario, Series, Together, While
 from tests.scenarios.vault import Readable, Validated
 
 STORAGE, GRAPH = "https://storage.azure.com/", "https://graph.microsoft.com/"
@@ -28,7 +28,7 @@ def principal(id_: str, holds: str, *, certificate: bool) -> Scenario:
             Token("app", "app"),
             Token("app", "app", "client_id", "app", resource=STORAGE),
             Rotated("app", certificate),
-            Token("app", "app", resource=GRAPH),
+            Now(Token("app", "app", resource=GRAPH)),
         ),
     )
 
@@ -56,8 +56,9 @@ SCENARIOS = (
             Pod("neighbour", label="other"),
             Assigned("app", ("own",)),
             Assigned("neighbour", ("other",)),
-            Token("app", 404, "client_id", "other", words="in CREATED state failed after"),
-            Token("app", 404, "msi_res_id", "other"),
+            Now(Token("app", 404, "client_id", "other", words="in CREATED state failed after")),
+            Now(Token("app", 404, "msi_res_id", "other")),
+            Now(Token("app", 400, "object_id", "other", words="Identity not found")),
             Token("app", "own", "client_id", "own"),
             Token("app", "own"),
             Token("neighbour", "other"),
@@ -74,7 +75,7 @@ SCENARIOS = (
             Assigned("b/app", ("app",)),
             Token("a/app", "a/app"),
             Token("b/app", "b/app"),
-            Token("a/app", 404, "client_id", "b/app"),
+            Now(Token("a/app", 404, "client_id", "b/app")),
             OnHost(("a/app", "b/app")),
         ),
     ),
@@ -98,7 +99,7 @@ SCENARIOS = (
             Pod("helper", labels={"role": "helper"}),
             Pod("other", labels={"role": "other"}),
             Token("helper", "kubelet", "client_id", "kubelet"),
-            Token("other", 404, "client_id", "kubelet"),
+            Now(Token("other", 404, "client_id", "kubelet")),
         ),
     ),
     principal(
@@ -143,7 +144,9 @@ SCENARIOS = (
             Assigned("app", ("app",)),
             Token("app", "app"),
             ThrottledImds("app"),
-            While(Token("app", "app"), (Token("app", 429, resource=STORAGE), Token("app", 429, resource=GRAPH))),
+            While(
+                Token("app", "app"), (Now(Token("app", 429, resource=STORAGE)), Now(Token("app", 429, resource=GRAPH)))
+            ),
             Accepts(),
             Token("app", "app", resource=STORAGE),
         ),

@@ -14,7 +14,7 @@ import yaml
 from tests.deploy import original
 from tests.e2e.stage import DEFAULT, is_ready, name_of
 from tests.scenarios.conditions import Assigned, Kubectl, Token
-from tests.scenarios.hosts import AtMost, patches
+from tests.scenarios.hosts import Patched, patches
 from tests.scenarios.scene import Scene
 from tests.scenarios.sdk import VAULT
 from tests.scenarios.steps import Condition, Identity, Object, Pod, Ready, Scenario, Step, While
@@ -288,7 +288,7 @@ SCENARIOS = (
                     Token("no-finalizer", "free"),
                 ),
             ),
-            AtMost(1, ""),
+            Patched(1, ""),
             Served(ASKERS, 1, "at the end"),
             Behind("ours"),
         ),
