@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.scenarios.conditions import Assigned, OnHost, Token
-from tests.scenarios.hosts import Carries
+from tests.scenarios.hosts import Carries, Host
 from tests.scenarios.steps import (
     Change,
     Delete,
@@ -27,7 +27,18 @@ SCENARIOS = (
     Scenario(
         "removed-by-hand",
         "Somebody takes the identity off the host while it is in use: it is put back within the reconcile interval.",
-        (*ONE, OnHost(("app",)), Detach("app"), OnHost(("app",)), Token("app", "app", resource=STORAGE)),
+        (
+            *ONE,
+            Host("pool"),
+            Identity("idle"),
+            Pod("idle", label="idle", node="pool/0"),
+            Assigned("idle", ("idle",)),
+            Detach("app"),
+            Detach("idle", "pool"),
+            OnHost(("idle",), "pool"),
+            OnHost(("app",)),
+            Token("app", "app", resource=STORAGE),
+        ),
     ),
     Scenario(
         "identity-updated",
