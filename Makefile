@@ -60,7 +60,7 @@ faults: $(DEV_ENV)/ok ## the long fault tables
 scenarios: $(DEV_ENV)/ok ## plays all acceptance scenarios and writes docs/reference/scenarios.md anew from what they took
 	@sh tools/system-tools '$(DEV_ENV)'
 	@rm -rf $(CACHE)/scenario-times
-	@PODIDENTITY_NO_SKIP=1 PODIDENTITY_SCENARIO_TIMES=$(CACHE)/scenario-times $(DEV_ENV)/bin/python -m pytest -q tests/scenarios
+	@PODIDENTITY_NO_SKIP=1 PODIDENTITY_SCENARIO_TIMES=$(CACHE)/scenario-times $(DEV_ENV)/bin/python -m pytest -q tests/scenarios/test_acceptance.py
 	@PYTHONPATH=. $(DEV_ENV)/bin/python tests/scenarios/page.py $(CACHE)/scenario-times
 
 manifests: ## writes the variants of deploy/deployment-rbac.yaml anew, after a change of it

@@ -19,7 +19,7 @@ from tests.scenarios.scene import Scene
 from tests.scenarios.sdk import VAULT
 from tests.scenarios.steps import Condition, Identity, Object, Pod, Ready, Scenario, Step, While
 
-from podidentity.kube.errors import NotFound
+from podidentity.kube.errors import ApiError, NotFound
 from podidentity.lab.scenarios import objects
 from podidentity.manifests.shipped import shipped
 
@@ -179,6 +179,22 @@ class Served(Condition):
 
 
 @dataclass(frozen=True)
+class CleanupWaits(Condition):
+    """The cleanup runs on the node, and waits for nmi to end."""
+
+    async def lacks(self, scene: Scene) -> str:
+        """What it logged."""
+        client = scene.site.stage.lab.cluster.client
+        names = [name_of(pod) for pod in (await scene.call("GET", f"{DEFAULT}/pods"))["items"]]
+        cleanup = [name for name in names if name.startswith("nmi-cleanup-")]
+        try:
+            said = [(await client.raw("GET", f"{DEFAULT}/pods/{name}/log")).decode() for name in cleanup]
+        except ApiError as error:
+            return str(error)
+        return "" if said and "waiting for the nmi of this node to end" in said[0] else f"{cleanup} said {said}"
+
+
+@dataclass(frozen=True)
 class OldRecord(Step):
     """The record that the original's mic wrote for a pod (without UID), and its identity on the host.
 
@@ -253,6 +269,19 @@ ASKERS = ("app", "no-status", "no-finalizer")
 RECORDS = (OldRecord("app", "app"), OldRecord("no-status", "bare", "status"))
 RECORDS += (OldRecord("no-finalizer", "free", "finalizers"),)
 IDENTITIES = (Identity("app"), Identity("bare"), Identity("free"))
+WAY_BACK = While(
+    OneWriter(),
+    (
+        Kubectl(("apply", "-f", str(CLEANUP)), "nmi-cleanup created"),
+        CleanupWaits(),
+        Kubectl(("delete", "daemonset/nmi", "deployment/mic"), "deleted"),
+        Kubectl(("rollout", "status", "daemonset/nmi-cleanup", "--timeout=120s"), "successfully rolled out"),
+        Kubectl(("delete", "-f", str(CLEANUP)), "deleted"),
+        Applied("original"),
+        Runs("original"),
+        Leads("original"),
+    ),
+)
 
 SCENARIOS = (
     Scenario(
@@ -264,8 +293,8 @@ SCENARIOS = (
             Leads("original"),
             Redirected(),
             *IDENTITIES,
-            *(Asker(name, label) for name, label in zip(ASKERS, ("app", "bare", "free"), strict=True)),
             *RECORDS,
+            *(Asker(name, label) for name, label in zip(ASKERS, ("app", "bare", "free"), strict=True)),
             Behind("the original"),
             Served(ASKERS, 2, "with the original"),
             Behind("the original"),
@@ -306,18 +335,7 @@ SCENARIOS = (
             Assigned("app", ("app",)),
             Served(("app",), 2, "with ours"),
             NoPatch(),
-            While(
-                OneWriter(),
-                (
-                    Kubectl(("delete", "daemonset/nmi", "deployment/mic"), "deleted"),
-                    Kubectl(("apply", "-f", str(CLEANUP)), "nmi-cleanup created"),
-                    Kubectl(("rollout", "status", "daemonset/nmi-cleanup", "--timeout=60s"), "successfully rolled out"),
-                    Kubectl(("delete", "-f", str(CLEANUP)), "deleted"),
-                    Applied("original"),
-                    Runs("original"),
-                    Leads("original"),
-                ),
-            ),
+            WAY_BACK,
             Redirected(),
             Behind("the original"),
             Served(("app",), 3, "with the original"),
