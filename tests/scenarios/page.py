@@ -20,8 +20,8 @@ The tests carry the id in their names: `make test TEST_ARGS='tests/scenarios -k 
 `make scenarios` plays all and writes this page anew.
 
 Seconds are of the wall clock, from the first object to the last thing that held, with up to {at_a_time} scenarios at
-the same time in one lab on a machine with {cpus}. They say that it works, not how fast it is:
-[benchmarks](benchmarks.md) says that. Where mic changes one scale set often, its own budget counts: a host takes
+the same time in one lab, on a machine with {cpus}. They say that it works, not how fast
+it is: [benchmarks](benchmarks.md) says that. Where mic changes one scale set often, its own budget counts: a host takes
 twelve changes at once and four a minute.
 
 | id | what holds | embedded (s) | real (s) |
@@ -73,4 +73,6 @@ if __name__ == "__main__":
 
     from tests.scenarios.runner import AT_A_TIME
 
-    PAGE.write_text(page(Path(sys.argv[1]), AT_A_TIME, f"{os.cpu_count()} CPUs"))
+    PAGE.write_text(
+        page(Path(sys.argv[1]), AT_A_TIME, f"{os.cpu_count()} CPUs and a load average of {os.getloadavg()[2]:.0f}")
+    )
