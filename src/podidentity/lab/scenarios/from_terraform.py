@@ -126,6 +126,7 @@ class FromTerraform(Walkthrough):
     async def apply(self) -> None:
         """Check, make, make again, check."""
         self.story.step("Give mic those roles, and no others")
+        self.story.answered("The commands' own code, in this process: only inside the lab ARM has its address.")
         said = from_terraform(self.outputs.read_bytes())
         needs = needed(facts(said, at_hand(said)))
         caller = ArmCaller(
