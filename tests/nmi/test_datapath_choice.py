@@ -14,7 +14,7 @@ from podidentity.nmi.datapath.iptables import Chain, Iptables, guard, leads_ther
 from podidentity.nmi.datapath.iptables import installed as has_any
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.programs import DatapathFailed
-from podidentity.nmi.datapath.rules import Datapath
+from podidentity.nmi.datapath.rules import Datapath, unlimited
 
 PATH = Datapath(target="10.240.0.4")
 
@@ -100,6 +100,29 @@ async def test_node_without_ip6tables_is_guarded_all_the_same() -> None:
     assert await tables.repair() == []
     assert "ip6tables-save" in asked
     assert not await has_any("iptables", four_only)
+
+
+async def test_kernel_without_the_matches_costs_the_limits_only() -> None:
+    """Where iptables knows no hashlimit the redirect is installed without it; a busy lock changes nothing."""
+    texts: list[str] = []
+    refusal = "iptables-restore v1.8.9: Couldn't load match `hashlimit': No such file or directory"
+
+    async def without(command: tuple[str, ...], text: str) -> str:
+        if "hashlimit" in text:
+            raise DatapathFailed(refusal)
+        texts.append(text)
+        chains = redirect(unlimited(PATH))
+        jumps = "".join(f"*{one.table}\n-A {one.jump}\n" for one in chains)
+        rules = "".join(f"*{one.table}\n-A {one.name} {rule}\n" for one in chains for rule in one.rules)
+        return "" if text else jumps + rules
+
+    await Iptables(PATH, program="iptables", sees_bridges=True, run=without).install_redirect()
+    assert "DNAT" in texts[-2]
+    refusal = "Another app is currently holding the xtables lock. Stopped waiting after 5s."
+    with pytest.raises(DatapathFailed, match="held by nobody"):
+        await Iptables(
+            PATH, program="iptables", sees_bridges=True, run=without, lock_holder=lambda: "held by nobody"
+        ).install_redirect()
 
 
 def test_bridges_are_seen_or_not(tmp_path: Path) -> None:

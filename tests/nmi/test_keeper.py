@@ -171,6 +171,26 @@ def test_bridged_uplink_is_found(tmp_path: Path) -> None:
         assert bridged_uplink(tmp_path, tmp_path) == expected
 
 
+async def test_kernel_that_cannot_count_connections_costs_the_limits_only() -> None:
+    """Without the kernel's part for it the redirect is in place, unlimited; another refusal is a refusal."""
+    nft = FakeNft()
+
+    async def old_kernel(args: tuple[str, ...], text: str) -> str:
+        if "ct count" in text:
+            raise DatapathFailed("Error: Could not process rule: No such file or directory")
+        return await nft(args, text)
+
+    tables = Nft(PATH, run=old_kernel)
+    await tables.install_guard()
+    await tables.install_redirect()
+    assert "newcomers" not in nft.tables[REDIRECT]
+    assert await tables.refusals() == {}
+    del nft.tables[REDIRECT]
+    assert await tables.repair() == [REDIRECT]
+    with pytest.raises(DatapathFailed, match="redirect is broken"):
+        await Nft(PATH, run=FakeNft(redirect=1)).install_redirect()
+
+
 async def test_kernel_without_bridge_filter_is_a_warning() -> None:
     """Where there is no bridge filter the rest is installed, checked and removed all the same."""
     nft = FakeNft(bridge=99)

@@ -13,7 +13,7 @@ from typing import Final
 
 from podidentity.config.errors import ConfigError
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
-from podidentity.nmi.datapath.rules import BURST, WIRESERVER_IP, WIRESERVER_PORTS, Datapath, nat64
+from podidentity.nmi.datapath.rules import BURST, WIRESERVER_IP, WIRESERVER_PORTS, Datapath, nat64, unlimited
 from podidentity.nmi.datapath.xtables import lock_holder, speaks_of_lock
 from podidentity.telemetry.logging import Logger, get_logger
 
@@ -25,6 +25,7 @@ _WAIT: Final = ("--wait", "5")
 
 _RESET: Final = "-j REJECT --reject-with tcp-reset"
 _REFUSING: Final = re.compile(rf"\[(\d+):\d+\] -A aad-agent-port .*{_RESET}")
+_CANNOT: Final = re.compile(r"line:? \d+ failed|match|hashlimit|connlimit")
 _SOMEBODY: Final = "(several)"
 """Stands for the sources of refused connections: iptables counts them together."""
 
@@ -236,7 +237,9 @@ class Iptables:
         lock_holder: Callable[[], str] = lock_holder,
         log: Logger | None = None,
     ) -> None:
-        self._four = _Tables(program, {GUARD: guard(path), REDIRECT: redirect(path)}, run, lock_holder)
+        self._path = path
+        self._layers = {GUARD: guard(path), REDIRECT: redirect(path)}
+        self._four = _Tables(program, self._layers, run, lock_holder)
         self._six = _Tables(six(program), {GUARD6: guard6(path)}, run, lock_holder) if ipv6 else None
         self._sees_bridges = sees_bridges
         self._log = log or get_logger()
@@ -255,8 +258,18 @@ class Iptables:
         return "" if self._sees_bridges else "iptables is not shown what a bridge carries (bridge-nf-call-iptables)"
 
     async def install_redirect(self) -> None:
-        """Install the second layer; the guard must be there. Raises DatapathFailed."""
-        await self._four.install(REDIRECT)
+        """Install the second layer; the guard must be there. Raises DatapathFailed.
+
+        A kernel that cannot count connections costs the limits, not the redirect.
+        """
+        try:
+            await self._four.install(REDIRECT)
+        except DatapathFailed as failed:
+            if not _CANNOT.search(str(failed)):
+                raise
+            self._layers[REDIRECT] = redirect(unlimited(self._path))
+            await self._four.install(REDIRECT)
+            self._log.warning("one pod's connections are not limited: this kernel cannot", error=str(failed))
 
     async def changed(self) -> list[str]:
         """Return the layers that are not as we left them."""

@@ -12,6 +12,7 @@ from podidentity.nmi.datapath import rules
 from podidentity.nmi.datapath.ports import Port, table_of
 from podidentity.nmi.datapath.programs import DatapathFailed, Run, run_program
 from podidentity.nmi.datapath.rules import Datapath
+from podidentity.telemetry.logging import Logger, get_logger
 
 
 class _Counter(msgspec.Struct, frozen=True):
@@ -39,6 +40,7 @@ class _Listing(msgspec.Struct, frozen=True):
     nftables: tuple[_Object, ...] = ()
 
 
+_CANNOT: Final = "Could not process rule"
 _LISTING: Final = msgspec.json.Decoder(_Listing)
 
 
@@ -50,9 +52,11 @@ async def run_nft(args: tuple[str, ...], text: str) -> str:
 class Nft:
     """The tables of one node. ``bridge`` is False once the kernel has turned out to have no bridge filter."""
 
-    def __init__(self, path: Datapath, *, run: Run = run_nft) -> None:
+    def __init__(self, path: Datapath, *, run: Run = run_nft, log: Logger | None = None) -> None:
         self._texts = {rules.GUARD: rules.guard(path), rules.BRIDGE: rules.bridge(path)}
         self._redirect = rules.redirect(path)
+        self._unlimited = rules.redirect(rules.unlimited(path))
+        self._log = log or get_logger()
         self._metadata_ip = path.metadata_ip
         self._lock = asyncio.Lock()
         self._run = run
@@ -71,8 +75,18 @@ class Nft:
         return ""
 
     async def install_redirect(self) -> None:
-        """Install the second layer; the guard must be there. Raises DatapathFailed."""
-        await self._install(rules.REDIRECT, self._redirect)
+        """Install the second layer; the guard must be there. Raises DatapathFailed.
+
+        A kernel that cannot count connections costs the limits, not the redirect.
+        """
+        try:
+            await self._install(rules.REDIRECT, self._redirect)
+        except DatapathFailed as failed:
+            if _CANNOT not in str(failed) or self._redirect == self._unlimited:
+                raise
+            await self._install(rules.REDIRECT, self._unlimited)
+            self._redirect = self._unlimited
+            self._log.warning("one pod's connections are not limited: this kernel cannot", error=str(failed))
 
     async def install_ports(self, ports: frozenset[Port]) -> None:
         """Have the bridge check port and address: these pairs, and no others. Raises DatapathFailed."""
@@ -102,6 +116,8 @@ class Nft:
 
     async def refusals(self) -> Mapping[str, int]:
         """Return the connections refused for a limit, by source, since the redirect was installed or put back."""
+        if self._redirect == self._unlimited:
+            return {}
         table = rules.REDIRECT.split()
         listed = await self._run(("-j", "list", "set", *table, rules.REFUSED), "")
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from dataclasses import replace as with_values
 from typing import Final
 
 GUARD: Final = "inet podidentity_guard"
@@ -53,6 +54,11 @@ class Datapath:
         metadata = ipaddress.IPv4Address(self.metadata_ip)
         if target.is_loopback or target.is_unspecified or target.is_multicast or target == metadata:
             raise ValueError(f"{target} cannot be the address pods are sent to")
+
+
+def unlimited(path: Datapath) -> Datapath:
+    """Return the same datapath without limits on one source's connections, for kernels that cannot count them."""
+    return with_values(path, connections=0, connection_rate=0)
 
 
 def replace(table: str, chains: str) -> str:
@@ -115,6 +121,8 @@ def redirect(path: Datapath) -> str:
     """
     ip, port = path.metadata_ip, path.metadata_port
     to_us = f"meta l4proto tcp ct original ip daddr {ip} ct original proto-dst {port}"
+    limits = _limits(path)
+    new = f"    {to_us} ct state new jump newcomers\n" if limits else ""
     check = (
         f"""  chain reverse_path {{
     type filter hook prerouting priority -160; policy accept;
@@ -126,7 +134,7 @@ def redirect(path: Datapath) -> str:
     )
     return replace(
         REDIRECT,
-        f"""{check}{_limits(path)}  chain to_agent {{
+        f"""{check}{limits}  chain to_agent {{
     type nat hook prerouting priority -101; policy accept;
     ip daddr {ip} tcp dport {port} dnat ip to {path.target}:{path.port}
   }}
@@ -134,8 +142,7 @@ def redirect(path: Datapath) -> str:
     type filter hook input priority -1; policy accept;
     tcp dport != {path.port} accept
     iif "lo" accept
-    {to_us} ct state new jump newcomers
-    {to_us} accept
+{new}    {to_us} accept
     counter drop
   }}
   chain from_node {{
@@ -152,6 +159,8 @@ def _limits(path: Datapath) -> str:
     Each source has a state of its own: what one does costs no other anything. A refusal is a reset, and is counted.
     """
     rate, most = path.connection_rate, path.connections
+    if not rate and not most:
+        return ""
     by_rate = (
         f"    update @pod_arrivals {{ ip saddr limit rate over {rate}/second burst {BURST} packets }} goto turn_away\n"
     )
