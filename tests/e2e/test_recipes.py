@@ -16,13 +16,14 @@ import pytest
 import pytest_asyncio
 import yaml
 from tests.e2e.conftest import new_lab
-from tests.e2e.stage import ASK, Reply, Stage, until
+from tests.e2e.stage import ASK, Reply, Stage, is_ready, until
 from tests.nmi.fakes import claims
 from tests.real_server import kubernetes_programs
 
 from podidentity.lab import access
 from podidentity.lab.node.kits import AZURE_CLI, installed
 from podidentity.lab.scenarios import objects
+from podidentity.manifests.shipped import shipped
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
@@ -203,3 +204,30 @@ async def test_agic(kitchen: Kitchen) -> None:
     await kitchen.stand_in(name, "default", name)
     await kitchen.cook(text)
     assert await kitchen.owner(name) == "agic"
+
+
+async def test_managed_mode() -> None:
+    """The binding alone decides; an identity that is not on the machine, or bound elsewhere, brings nothing."""
+    async with new_lab(nodes=1, network="routed") as lab:
+        kitchen = Kitchen(Stage(lab))
+        async for _line in access.apply(lab.cluster.client, shipped("managed-mode-deployment.yaml")):
+            pass
+        await kitchen.cook(page("managed-mode"))
+        await kitchen.stand_in("elsewhere", "default", "frontend")
+        await until(lambda: nmi_is_ready(kitchen), "nmi is ready", 60)
+        assert "Identity not found" in (await kitchen.ask("frontend", "web")).body
+        attached = {"type": "UserAssigned", "userAssignedIdentities": {kitchen.blanks["<resource id of frontend>"]: {}}}
+        await lab.azure.arm("PATCH", lab.spec.scale_set_id, "2024-07-01", {"identity": attached})
+
+        async def served() -> bool:
+            return (await kitchen.ask("frontend", "web")).status == 200
+
+        await until(served, "the pod has a token", 60)
+        assert await kitchen.owner("frontend", "web") == "frontend"
+        assert (await kitchen.ask("elsewhere")).status == 404
+
+
+async def nmi_is_ready(kitchen: Kitchen) -> bool:
+    """Whether the node's agent, in kube-system, is ready."""
+    pods = await kitchen.stage.lab.cluster.objects("/api/v1/namespaces/kube-system/pods")
+    return any(is_ready(pod) for pod in pods)
