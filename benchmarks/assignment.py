@@ -233,8 +233,8 @@ async def floor(site: Site, count: int) -> float:
 
 
 @asynccontextmanager
-async def running_mic(site: Site, case: Case) -> AsyncIterator[int]:
-    """A process that is mic and leads; its pid."""
+async def running_mic(site: Site, case: Case, within: float = PATIENCE) -> AsyncIterator[int]:
+    """A process that is mic and leads, ``within`` seconds; its pid."""
     probe = free_port()
     words = [sys.executable, "-m", "podidentity", "mic", f"--kubeconfig={site.layout.kubeconfig}"]
     words += [f"--cloudconfig={site.azure_json(SUBSCRIPTION, GROUP)}", f"--http-probe-port={probe}"]
@@ -243,7 +243,7 @@ async def running_mic(site: Site, case: Case) -> AsyncIterator[int]:
     async with started(words, log, environ=site.mic_environ()) as pid, aiohttp.ClientSession() as session:
         begun = time.monotonic()
         while not await _leads(session, probe):
-            if ended(pid) or time.monotonic() - begun > PATIENCE:
+            if ended(pid) or time.monotonic() - begun > within:
                 raise ProcessError(f"mic does not lead: {last_line(log)}")
             await asyncio.sleep(0.05)
         yield pid

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import yaml
 from podidentity.api.resources import AZURE_ASSIGNED_IDENTITIES, AZURE_IDENTITIES, AZURE_IDENTITY_BINDINGS
 from podidentity.kube.client import KubeClient
 from podidentity.kube.errors import KubeError
-from podidentity.kube.settings import load_settings
+from podidentity.kube.settings import KubeSettings, load_settings
 from podidentity.lab.cloud import AdminClient
 from podidentity.lab.control_plane import ControlPlane
 from podidentity.lab.kubeconfig import write_kubeconfig
@@ -30,11 +30,12 @@ from processes import free_port, started
 
 Server = Literal["embedded", "real"]
 """Which Kubernetes API: the lab's own, or etcd and kube-apiserver."""
+Fill = Callable[[str], Awaitable[None]]
 
 TENANT = "22222222-2222-2222-2222-222222222222"
 CONTROLLER = "33333333-3333-3333-3333-333333333333"
 CONTROLLER_SECRET = "benchmark"
-READY_SECONDS: Final = 90.0
+READY_SECONDS: Final = 600.0
 """The most a real API server may take until it is ready."""
 
 
@@ -86,8 +87,13 @@ class Site:
 
 
 @asynccontextmanager
-async def running_site(root: Path, seed: Mapping[str, object], server: Server = "embedded") -> AsyncIterator[Site]:
-    """Start both in ``root``, with the product's CRDs. ConfigError where the real API's programs are missing."""
+async def running_site(
+    root: Path, seed: Mapping[str, object], server: Server = "embedded", fill: Fill | None = None
+) -> AsyncIterator[Site]:
+    """Start both in ``root``, with the product's CRDs. ConfigError where the real API's programs are missing.
+
+    ``fill`` is awaited with the real API's etcd (its URL) before the API server starts.
+    """
     layout = Layout(root)
     layout.make()
     make_pki(layout.pki, (), ())
@@ -95,8 +101,8 @@ async def running_site(root: Path, seed: Mapping[str, object], server: Server = 
     port = free_port()
     write_kubeconfig(layout, port)
     async with AsyncExitStack() as stack:
-        start = _api if server == "embedded" else _real_api
-        api = await stack.enter_async_context(start(layout, port))
+        serving = _api(layout, port) if server == "embedded" else _real_api(layout, port, fill)
+        api = await stack.enter_async_context(serving)
         azure_port = await stack.enter_async_context(_azure(layout))
         proxy_port = await stack.enter_async_context(_proxy(azure_port))
         settings = load_settings(str(layout.kubeconfig), os.environ)
@@ -118,18 +124,24 @@ async def _api(layout: Layout, port: int) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def _real_api(layout: Layout, port: int) -> AsyncIterator[int]:
+async def _real_api(layout: Layout, port: int, fill: Fill | None) -> AsyncIterator[int]:
     found = programs(os.environ)
     plane = ControlPlane(layout.kube_data / "etcd", layout.pki, "127.0.0.1", port, free_port(), free_port())
     etcd, apiserver = plane.etcd(found.require("etcd")), plane.apiserver(found.require("kube-apiserver"))
-    async with (
-        started(etcd, layout.logs / "etcd.log"),
-        started(apiserver, layout.logs / "api.log") as pid,
-        KubeClient(load_settings(str(layout.kubeconfig), os.environ), user_agent="podidentity-benchmark") as client,
-    ):
-        await _answered(client, "/readyz")
-        await _answered(client, "/api/v1/namespaces/default")
-        yield pid
+    settings = load_settings(str(layout.kubeconfig), os.environ)
+    async with started(etcd, layout.logs / "etcd.log"):
+        if fill is not None:
+            url = f"http://127.0.0.1:{plane.etcd_port}"
+            async with KubeClient(KubeSettings(server=url), user_agent="podidentity-benchmark") as client:
+                await _answered(client, "/health")
+            await fill(url)
+        async with (
+            started(apiserver, layout.logs / "api.log") as pid,
+            KubeClient(settings, user_agent="podidentity-benchmark") as client,
+        ):
+            await _answered(client, "/readyz")
+            await _answered(client, "/api/v1/namespaces/default")
+            yield pid
 
 
 async def _answered(client: KubeClient, path: str) -> None:

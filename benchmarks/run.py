@@ -23,6 +23,7 @@ import events
 import hostile
 import memory
 import scale
+import start
 import tokens
 import waiting
 from podidentity.aio.signals import until_signal
@@ -34,6 +35,7 @@ Benchmark = Callable[[bool], Awaitable[Report]]
 BENCHMARKS: Mapping[str, Benchmark] = {
     "events": events.measure,
     "scale": scale.measure,
+    "start": start.measure,
     "assignment": assignment.measure,
     "clusters": clusters.measure,
     "tokens": tokens.measure,

@@ -145,7 +145,7 @@ KINDS = (
     Kind("pod ended, identity still used", _new, _ended),
     Kind("pod bound, identity new on its machine", lambda _, __: None, _stranger),
     Kind("pod deleted, identity last used by it", _stranger, lambda _, __: None),
-    Kind("identity changed (200 pods)", lambda size, n: identity(size.app(n)), _changed, everywhere=True, count=3),
+    Kind("identity changed (200 pods)", lambda size, n: identity(size.app(n)), _changed, everywhere=True, count=1),
 )
 
 

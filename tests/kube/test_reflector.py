@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from aiohttp import web
 from podidentity.api.core import Pod
 from podidentity.api.resources import PODS
 from podidentity.kube.client import KubeClient
-from podidentity.kube.reflector import Reflector
+from podidentity.kube.reflector import SLICE, Reflector
 from podidentity.kube.store import Change, Store
 
 if TYPE_CHECKING:
@@ -84,6 +85,20 @@ async def test_lists_then_follows(served: Served) -> None:
         assert one.store.by_index("ip", "10.0.0.1") == one.store.by_index("ip", "10.0.0.2") == ()
         assert len(one.store) == 1
         assert one.reflector.age() < 5
+
+
+async def test_a_large_list_lets_others_have_their_turn(served: Served) -> None:
+    """Protects probes and the renewal of a lead: a list of many objects is told in parts, between which others run."""
+    for number in range(2 * SLICE + 10):
+        await served.api.put(PATH, pod(f"p{number}"))
+    async with running(served) as one:
+        told = []
+        while not one.reflector.synced.is_set():
+            told.append(len(one.changes))
+            await asyncio.sleep(0)
+        told.append(len(one.changes))
+    assert told[-1] == 2 * SLICE + 10
+    assert max(after - before for before, after in pairwise(told)) <= SLICE
 
 
 async def test_same_name_other_uid(served: Served) -> None:

@@ -125,9 +125,18 @@ class KubeClient:
         return self._parser(resource).object(await self._send(build.get(resource, name, namespace)))
 
     async def list(
-        self, resource: Resource[T], *, namespace: str = "", label_selector: str = "", field_selector: str = ""
+        self,
+        resource: Resource[T],
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        slim: Callable[[T], T] | None = None,
     ) -> ObjectList[T]:
-        """Read a collection, all its pages; one that expires half way is read again in one piece."""
+        """Read a collection, all its pages; one that expires half way is read again in one piece.
+
+        ``slim`` gives what to keep of an object: whole ones are in memory for one page only.
+        """
         parser = self._parser(resource)
         limit, token = build.PAGE, ""
         items: list[T] = []
@@ -148,7 +157,7 @@ class KubeClient:
                     raise
                 limit, token, items, unreadable = 0, "", [], []
                 continue
-            items.extend(page.items)
+            items.extend(page.items if slim is None else map(slim, page.items))
             unreadable.extend(page.unreadable)
             token = page.continue_token
             if not token:

@@ -31,6 +31,9 @@ WATCH_TIMEOUT: Final = 300.0
 IDLE_DEADLINE: Final = 90.0
 """Seconds of silence after which a watch is opened anew; the API sends a bookmark about every minute."""
 
+SLICE: Final = 200
+"""Changes of a list told in one turn of the loop: probes and the renewal of a lead do not wait for a large cluster."""
+
 _BACKOFF: Final = Backoff(initial=0.5, factor=2.0, maximum=30.0, jitter=0.2)
 _BACKOFF_STEPS: Final = 16
 _HEALTHY: Final = 5.0
@@ -136,14 +139,16 @@ class Reflector(Generic[T]):
             namespace=self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            slim=self._slim,
         )
         self._heard()
         for problem in found.unreadable:
             self._unreadable(problem)
         self._version = found.resource_version
-        items = found.items if self._slim is None else map(self._slim, found.items)
-        for change in self._store.replace_all(items):
+        for count, change in enumerate(self._store.replace_all(found.items), 1):
             self._tell(change)
+            if count % SLICE == 0:
+                await asyncio.sleep(0)
         self.synced.set()
 
     async def _watch(self) -> None:

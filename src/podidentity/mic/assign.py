@@ -33,6 +33,13 @@ from podidentity.telemetry.logging import get_logger
 
 RESTART_DELAY: Final = 5.0
 TICK: Final = 0.005
+ROUNDS: Final = 8
+"""A plan looks at all that is open on its host; a part in so many of that may be written before the next one."""
+MANY: Final = 200
+REST: Final = 5e-5
+"""Seconds of rest after a plan of more than MANY, for each assignment looked at: a scale set may have 20,000."""
+SLICE: Final = 20
+"""Hosts woken in one turn of the loop when all are: probes and the renewal of the lead do not wait for thousands."""
 SETTLE: Final = 5.0
 """Seconds between two looks at a host that somebody else is changing."""
 
@@ -78,6 +85,7 @@ class HostActor:
         self._in_flight = 0
         self._next_look = next_look(shelf.key, shared.clock.monotonic(), shared.settings.reconcile_interval)
         self._planned_at = shared.clock.monotonic()
+        self._looked_at = 0
         self._told: dict[AssignmentKey, str] = {}
         self._log = get_logger(host=shelf.key)
 
@@ -90,7 +98,7 @@ class HostActor:
                 decided = self._plan()
                 deadlines = self._call_arm(tasks, decided)
                 if decided.writes:
-                    await self._write(decided.writes[: max(self._shared.settings.batch, 1)])
+                    await self._write_some(decided.writes)
                     worked = True
                     continue
                 if worked and not self._busy:
@@ -100,6 +108,8 @@ class HostActor:
                 if not self._busy and self._shared.world.prune(self.shelf.key):
                     return
                 await self._sleep(deadlines)
+                if self._looked_at > MANY:
+                    await asyncio.sleep(self._looked_at * REST)
 
     def forgive(self, resource: str) -> bool:
         """Try an identity that was left alone again now; whether it was."""
@@ -125,6 +135,9 @@ class HostActor:
             looking_since=self._looking_since,
             taken=self._shared.world.taken,
         )
+        self._looked_at = len(view.items)
+        self.shelf.planned += self._looked_at
+        self.shelf.touched.clear()
         decided = plan(view)
         for stuck in decided.stuck:
             self._complain(stuck.want, stuck.message)
@@ -254,6 +267,16 @@ class HostActor:
         for key in [key for resource in bad for key in self.shelf.wanted_by_id.get(resource, ())]:
             self._told.pop(key, None)
 
+    async def _write_some(self, writes: Sequence[Write]) -> None:
+        """Write a batch; on a host with many assignments several, so that planning does not take more than writing.
+
+        What was touched since the plan is left to the next one.
+        """
+        batch = max(self._shared.settings.batch, 1)
+        for start in range(0, min(len(writes), max(batch, self._looked_at // ROUNDS)), batch):
+            some = writes[start : start + batch]
+            await self._write([one for one in some if not start or _key_of(one) not in self.shelf.touched])
+
     async def _write(self, writes: Sequence[Write]) -> None:
         add, gone = (sum(isinstance(one, kind) for one in writes) for kind in (Create, Delete | Release))
         where = self.shelf.host.name if self.shelf.host else self.shelf.key.removeprefix("node:")
@@ -266,7 +289,7 @@ class HostActor:
         self._shared.outlets.meter.count("mic_cycle_count")
 
     async def _write_one(self, write: Write) -> None:
-        key = write.want.key if isinstance(write, Create | Rewrite | Settle) else write.record.key
+        key = _key_of(write)
         retry_after = None
         try:
             changed = await self._shared.writer.write(write, self.shelf.host)
@@ -293,6 +316,10 @@ class HostActor:
             return
 
 
+def _key_of(write: Write) -> AssignmentKey:
+    return write.want.key if isinstance(write, Create | Rewrite | Settle) else write.record.key
+
+
 class Assigner:
     """Runs the actors of all hosts while this process leads."""
 
@@ -317,6 +344,16 @@ class Assigner:
         """What the hosts that are worked on tell of themselves, in the order of their ids."""
         return [self._actors[key].report() for key in sorted(self._actors)]
 
+    async def wake_all(self, *, reopen: bool = False) -> None:
+        """Wake every host, a few in each turn of the loop; with ``reopen`` everything on it is looked at again."""
+        for count, key in enumerate(tuple(self._shared.world.shelves), 1):
+            shelf = self._shared.world.shelves.get(key)
+            if shelf is not None and reopen:
+                shelf.reopen()
+            self.wake((key,))
+            if count % SLICE == 0:
+                await asyncio.sleep(0)
+
     def forgive(self, resource: str) -> None:
         """Somebody changed the AzureIdentity of this ARM id: hosts that leave it alone try it again now."""
         for actor in self._actors.values():
@@ -328,7 +365,7 @@ class Assigner:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self.wake(tuple(self._shared.world.shelves))
+                await self.wake_all()
                 await asyncio.Event().wait()
         finally:
             self._tasks = None

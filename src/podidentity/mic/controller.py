@@ -92,9 +92,7 @@ class Controller:
         """Look at everything now and then, in case an event was lost."""
         while True:
             await asyncio.sleep(self._full_pass)
-            for shelf in self._world.shelves.values():
-                shelf.reopen()
-            self._assigner.wake(tuple(self._world.shelves))
+            await self._assigner.wake_all(reopen=True)
 
     def _take(self, touched: Touched) -> None:
         if touched.warning:

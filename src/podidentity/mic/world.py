@@ -46,7 +46,10 @@ class Tally:
 
 @dataclass(slots=True)
 class Shelf:
-    """What concerns one host."""
+    """What concerns one host.
+
+    ``touched``: what changed since the last plan. ``planned``: assignments looked at in all plans together.
+    """
 
     key: str
     host: HostId | None = None
@@ -56,6 +59,8 @@ class Shelf:
     wanted_by_id: defaultdict[str, set[AssignmentKey]] = field(default_factory=lambda: defaultdict(set))
     tallies: dict[str, Tally] = field(default_factory=dict)
     open: set[AssignmentKey] = field(default_factory=set)
+    touched: set[AssignmentKey] = field(default_factory=set)
+    planned: int = 0
 
     @property
     def empty(self) -> bool:
@@ -66,19 +71,23 @@ class Shelf:
         """Have everything looked at again."""
         self.open.update(self.wanted, self.records_of)
 
+    def _touch(self, key: AssignmentKey) -> None:
+        self.open.add(key)
+        self.touched.add(key)
+
     def want(self, want: Wanted) -> None:
         """Put a wanted assignment on the shelf."""
         self.unwant(want.key)
         self.wanted[want.key] = want
         self.wanted_by_id[want.resource].add(want.key)
-        self.open.add(want.key)
+        self._touch(want.key)
 
     def unwant(self, key: AssignmentKey) -> None:
         """Take a wanted assignment off."""
         want = self.wanted.pop(key, None)
         if want is not None:
             _drop(self.wanted_by_id, want.resource, key)
-            self.open.add(key)
+            self._touch(key)
 
     def put(self, rec: Record) -> None:
         """Put a record on the shelf, in place of its older version."""
@@ -86,7 +95,7 @@ class Shelf:
         self.records[rec.name] = rec
         self.records_of[rec.key].add(rec.name)
         self.tallies.setdefault(rec.resource, Tally()).add(rec, 1)
-        self.open.add(rec.key)
+        self._touch(rec.key)
 
     def take(self, name: str) -> None:
         """Take a record off."""
@@ -97,7 +106,7 @@ class Shelf:
             tally.add(rec, -1)
             if not tally.live and not tally.dying:
                 del self.tallies[rec.resource]
-            self.open.add(rec.key)
+            self._touch(rec.key)
 
     def records_for(self, key: AssignmentKey) -> tuple[Record, ...]:
         """The records of one assignment, oldest name first."""
