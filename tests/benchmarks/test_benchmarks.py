@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.real_server import kubernetes_programs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -38,6 +39,15 @@ async def test_tables_on_loopback() -> None:
     assert text.count("Compares:") == text.count("Bounded by:") == 4
 
 
+@pytest.mark.timeout(300)
+async def test_a_start_on_a_real_server() -> None:
+    """Protects the way round the API server: it serves what was put into etcd, and mic goes on from there."""
+    kubernetes_programs("etcd", "kube-apiserver")
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "start")
+    assert code == 0, text
+    assert "1,000 labelled" in text
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 async def test_tables_in_a_lab() -> None:
@@ -62,7 +72,7 @@ async def test_a_name_that_is_not_a_table() -> None:
     """Protects the usage: a misspelled name is answered with the names there are."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "token")
     assert code == 2
-    assert "the tables are events, scale, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
+    assert "the tables are events, scale, start, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
 
 
 async def test_the_load_generator_counts_what_the_server_sent() -> None:
