@@ -274,8 +274,9 @@ class HostActor:
         """
         batch = max(self._shared.settings.batch, 1)
         for start in range(0, min(len(writes), max(batch, self._looked_at // ROUNDS)), batch):
-            some = writes[start : start + batch]
-            await self._write([one for one in some if not start or _key_of(one) not in self.shelf.touched])
+            some = [one for one in writes[start : start + batch] if not start or _key_of(one) not in self.shelf.touched]
+            if some:
+                await self._write(some)
 
     async def _write(self, writes: Sequence[Write]) -> None:
         add, gone = (sum(isinstance(one, kind) for one in writes) for kind in (Create, Delete | Release))
