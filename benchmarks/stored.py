@@ -48,12 +48,38 @@ def cluster(size: Size, labelled: int) -> Iterator[Stored]:
 
 def pod(size: Size, number: int, *, labelled: bool) -> Mapping[str, Any]:
     """A pod as a Deployment's pod is in a real cluster: about 4 kB, most of it of no use to mic."""
-    name = f"pod-{number}"
     labels = {"app": "web", "pod-template-hash": "5d4f8c7b9", "version": "v1"}
     if labelled:
         labels[POD_LABEL] = f"app-{size.app(number)}"
+    sources = [{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4f8c7b9", "uid": "r", "controller": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **_meta(f"pod-{number}", "default"),
+            "labels": labels,
+            "annotations": {"checksum/config": "0" * 64},
+            "ownerReferences": [owner],
+            "managedFields": [_managed()],
+        },
+        "spec": {
+            "nodeName": f"node-{number // PODS_PER_NODE}",
+            "containers": [_container()],
+            "volumes": [{"name": "token", "projected": {"sources": sources, "defaultMode": 420}}],
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 30,
+            "dnsPolicy": "ClusterFirst",
+            "serviceAccountName": "default",
+            "schedulerName": "default-scheduler",
+        },
+        "status": _status(),
+    }
+
+
+def _container() -> Mapping[str, Any]:
     mounts = [{"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}]
-    container = {
+    return {
         "name": "web",
         "image": "registry.example.com/team/web:v1.2.3",
         "env": [{"name": f"SETTING_{index}", "value": "v" * 30} for index in range(12)],
@@ -63,10 +89,11 @@ def pod(size: Size, number: int, *, labelled: bool) -> Mapping[str, Any]:
         "terminationMessagePolicy": "File",
         "imagePullPolicy": "IfNotPresent",
     }
-    sources = [{"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}]
-    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4f8c7b9", "uid": "r", "controller": True}
+
+
+def _managed() -> Mapping[str, Any]:
     fields = {f'k:{{"name":"SETTING_{index}"}}': {".": {}, "f:name": {}, "f:value": {}} for index in range(12)}
-    managed = {
+    return {
         "manager": "kube-controller-manager",
         "operation": "Update",
         "apiVersion": "v1",
@@ -74,44 +101,26 @@ def pod(size: Size, number: int, *, labelled: bool) -> Mapping[str, Any]:
         "fieldsType": "FieldsV1",
         "fieldsV1": {"f:spec": {"f:containers": {'k:{"name":"web"}': {"f:env": fields}}}},
     }
+
+
+def _status() -> Mapping[str, Any]:
     conditions = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            **_meta(name, "default"),
-            "labels": labels,
-            "annotations": {"checksum/config": "0" * 64},
-            "ownerReferences": [owner],
-            "managedFields": [managed],
-        },
-        "spec": {
-            "nodeName": f"node-{number // PODS_PER_NODE}",
-            "containers": [container],
-            "volumes": [{"name": "token", "projected": {"sources": sources, "defaultMode": 420}}],
-            "restartPolicy": "Always",
-            "terminationGracePeriodSeconds": 30,
-            "dnsPolicy": "ClusterFirst",
-            "serviceAccountName": "default",
-            "schedulerName": "default-scheduler",
-        },
-        "status": {
-            "phase": "Running",
-            "podIP": "10.0.0.1",
-            "podIPs": [{"ip": "10.0.0.1"}],
-            "conditions": [{"type": one, "status": "True", "lastTransitionTime": STAMP} for one in conditions],
-            "containerStatuses": [
-                {
-                    "name": "web",
-                    "image": "registry.example.com/team/web:v1.2.3",
-                    "imageID": "registry.example.com/team/web@sha256:" + "0" * 64,
-                    "containerID": "containerd://" + "0" * 64,
-                    "ready": True,
-                    "restartCount": 0,
-                    "state": {"running": {"startedAt": STAMP}},
-                }
-            ],
-        },
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "podIPs": [{"ip": "10.0.0.1"}],
+        "conditions": [{"type": one, "status": "True", "lastTransitionTime": STAMP} for one in conditions],
+        "containerStatuses": [
+            {
+                "name": "web",
+                "image": "registry.example.com/team/web:v1.2.3",
+                "imageID": "registry.example.com/team/web@sha256:" + "0" * 64,
+                "containerID": "containerd://" + "0" * 64,
+                "ready": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": STAMP}},
+            }
+        ],
     }
 
 
