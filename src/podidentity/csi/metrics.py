@@ -35,7 +35,7 @@ class CsiMetrics:
         )
 
     def vault_request(self, object_type: str, seconds: float, error: str) -> None:
-        """Record one request to Key Vault; ``error`` is empty, a status or ``unavailable``."""
+        """Record one request to Key Vault; ``error`` is empty, a status, ``unavailable`` or ``canceled``."""
         self._vault.labels(**_COMMON, object_type=object_type, object_name="", error=error).observe(seconds)
 
     def grpc_call(self, method: str, seconds: float, code: str) -> None:

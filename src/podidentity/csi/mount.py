@@ -7,16 +7,18 @@ import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from podidentity.azure.cloud import Cloud, cloud_named, vault_cloud_from_file
-from podidentity.azure.errors import AzureError
+from podidentity.azure.errors import AzureError, KeyVaultError
 from podidentity.config.errors import ConfigError
 from podidentity.csi.content import CertificateOptions, Content, certificate_contents, key_contents, secret_contents
 from podidentity.csi.errors import MountError
 from podidentity.csi.objects import WantedObject, parse_objects
+from podidentity.csi.pace import PER_MOUNT, Paces
 from podidentity.csi.parameters import Mount, vault_name, wrapped
-from podidentity.csi.retry import retried
+from podidentity.csi.retry import observed, retried
 from podidentity.csi.versions import newest
 from podidentity.telemetry.logging import Logger, get_logger
 
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from podidentity.csi.objects import ObjectKind
 
 T = TypeVar("T")
-PARALLEL: Final = 8
+NAMED: Final = 8
+"""Objects an error names at most."""
 MAX_RESPONSE: Final = 4 * 1024 * 1024 - 64 * 1024
 """Bytes: the driver takes 4 MiB, what surrounds the files included."""
 MAX_CLOUD_FILE: Final = 64 * 1024
@@ -154,6 +157,7 @@ class Mounter:
     ) -> None:
         self._tokens = tokens
         self._vault = vault
+        self._paces = Paces()
         self._cloud_name = cloud_name
         self._environ = environ
         self._certificates = certificates or CertificateOptions()
@@ -162,7 +166,10 @@ class Mounter:
         self._log = log if log is not None else get_logger()
 
     async def mount(self, mount: Mount) -> tuple[MountedFile, ...]:
-        """Fetch every object. Raises MountError that names each object that failed; then nothing is mounted."""
+        """Fetch every object, many at a time. Raises MountError; then nothing is mounted.
+
+        It names each object that failed. A failure of the vault itself ends the other requests and is named alone.
+        """
         log = self._log.bind(pod=f"{mount.pod_namespace}/{mount.pod_name}", vault=mount.vault)
         for notice in mount.notices:
             log.v(1).info(notice)
@@ -192,7 +199,7 @@ class Mounter:
     async def _fetch_all(
         self, source: Source, wanted: Sequence[WantedObject], mode: int, log: Logger
     ) -> tuple[MountedFile, ...]:
-        limit = asyncio.Semaphore(PARALLEL)
+        limit = asyncio.Semaphore(PER_MOUNT)
 
         async def jobs_of(one: WantedObject) -> list[Job]:
             async with limit:
@@ -209,8 +216,8 @@ class Mounter:
                 for one in contents.files
             ]
 
-        jobs = await _all_or_none([(one, jobs_of(one)) for one in wanted])
-        files = await _all_or_none([(job.wanted, files_of(job)) for job in jobs])
+        jobs = await _all_or_none([(one, partial(jobs_of, one)) for one in wanted])
+        files = await _all_or_none([(job.wanted, partial(files_of, job)) for job in jobs])
         _check_together(files)
         return tuple(files)
 
@@ -219,6 +226,7 @@ class Mounter:
         if wanted.history == 1:
             return [Job(wanted, wanted.version)]
         listed = await self._ask(
+            source,
             wanted.kind,
             lambda: self._vault.versions(source.url, wanted.kind, wanted.name, source.token.reveal()),
         )
@@ -228,38 +236,55 @@ class Mounter:
         wanted = job.wanted
         where = (source.url, wanted.name, job.version, source.token.reveal())
         if wanted.kind == "secret":
-            secret = await self._ask("secret", lambda: self._vault.secret(*where))
+            secret = await self._ask(source, "secret", lambda: self._vault.secret(*where))
             made, version = secret_contents(wanted, secret, self._certificates), secret.version
         elif wanted.kind == "key":
-            key = await self._ask("key", lambda: self._vault.key(*where))
+            key = await self._ask(source, "key", lambda: self._vault.key(*where))
             made, version = key_contents(key), key.version
         else:
-            certificate = await self._ask("cert", lambda: self._vault.certificate(*where))
+            certificate = await self._ask(source, "cert", lambda: self._vault.certificate(*where))
             made, version = certificate_contents(certificate), certificate.version
         return Versioned(made.files, made.notice, version)
 
-    async def _ask(self, kind: ObjectKind, call: Callable[[], Awaitable[T]]) -> T:
-        observe = self._observe
-        return await retried(call, None if observe is None else lambda seconds, word: observe(kind, seconds, word))
+    async def _ask(self, source: Source, kind: ObjectKind, call: Callable[[], Awaitable[T]]) -> T:
+        observe = None if self._observe is None else partial(self._observe, kind)
+        return await retried(lambda: self._paces.ask(source.url, lambda: observed(call, observe)))
 
 
-async def _all_or_none(work: Sequence[tuple[WantedObject, Awaitable[list[T]]]]) -> list[T]:
-    """All results in order. Raises MountError that names every object that failed."""
+async def _all_or_none(work: Sequence[tuple[WantedObject, Callable[[], Awaitable[list[T]]]]]) -> list[T]:
+    """All results in order. Raises MountError that names every object that failed, or what ended the others."""
 
-    async def one(wanted: WantedObject, result: Awaitable[list[T]]) -> list[T] | str:
+    async def one(wanted: WantedObject, ask: Callable[[], Awaitable[list[T]]]) -> list[T] | str:
         try:
-            return await result
+            return await ask()
         except (AzureError, MountError) as error:
-            return f"failed to get {wanted.title}: {error}"
+            text = f"failed to get {wanted.title}: {error}"
+            if _only_this(error):
+                return text
+            raise MountError(text) from error
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(wanted, result)) for wanted, result in work]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(wanted, ask)) for wanted, ask in work]
+    except ExceptionGroup as failed:
+        mistakes, others = failed.split(MountError)
+        if mistakes is None or others is not None:
+            raise
+        raise mistakes.exceptions[0] from failed
     results = [task.result() for task in tasks]
     failures = [result for result in results if isinstance(result, str)]
     if failures:
-        more = f"; and {len(failures) - PARALLEL} more" if len(failures) > PARALLEL else ""
-        raise MountError("; ".join(failures[:PARALLEL]) + more)
+        more = f"; and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
+        raise MountError("; ".join(failures[:NAMED]) + more)
     return [item for result in results if not isinstance(result, str) for item in result]
+
+
+def _only_this(error: AzureError | MountError) -> bool:
+    """Whether a failure is about one object: then the others are still asked for, so that all mistakes show at once.
+
+    A vault that throttles, does not take the token, or is down will not give the others either.
+    """
+    return isinstance(error, MountError) or (isinstance(error, KeyVaultError) and error.status < 500)  # noqa: PLR2004 - HTTP
 
 
 def _check_together(files: Sequence[MountedFile]) -> None:

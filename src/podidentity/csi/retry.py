@@ -18,31 +18,38 @@ LONGEST_WAIT: Final = 5.0
 _AGAIN: Final = frozenset({408, 410, 429, 500, 502, 503, 504})
 
 
-async def retried(call: Callable[[], Awaitable[T]], observe: Callable[[float, str], None] | None = None) -> T:
-    """The call's result; it is made at most three times. ``observe`` gets seconds and error of each. Raises AzureError.
-
-    The error is empty, a status, or ``unavailable``: a metric's label must not grow with what users write.
-    """
-    loop = asyncio.get_running_loop()
+async def retried(call: Callable[[], Awaitable[T]]) -> T:
+    """The call's result; it is made at most three times. Raises AzureError."""
     attempt = 1
     while True:
-        start = loop.time()
-        word = "unavailable"
         try:
-            result = await call()
-            word = ""
+            return await call()
         except AzureError as error:
-            word = str(error.status) if isinstance(error, AzureStatusError) else word
             wait = PAUSE * attempt if error.retry_after is None else error.retry_after
             if attempt >= ATTEMPTS or wait > LONGEST_WAIT or not _passing(error):
                 raise
-        else:
-            return result
-        finally:
-            if observe is not None:
-                observe(loop.time() - start, word)
         attempt += 1
         await asyncio.sleep(wait)
+
+
+async def observed(call: Callable[[], Awaitable[T]], observe: Callable[[float, str], None] | None) -> T:
+    """The call's result; ``observe`` gets its seconds and its error. Raises AzureError.
+
+    The error is empty, a status, ``unavailable`` or ``canceled``: a metric's label must not grow with what users write.
+    """
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    word = "canceled"
+    try:
+        result = await call()
+        word = ""
+    except AzureError as error:
+        word = str(error.status) if isinstance(error, AzureStatusError) else "unavailable"
+        raise
+    finally:
+        if observe is not None:
+            observe(loop.time() - start, word)
+    return result
 
 
 def _passing(error: AzureError) -> bool:
