@@ -36,8 +36,8 @@ KINDS = (
 
 
 def whole_manifests() -> list[Path]:
-    """The files of ``deploy/`` that are applied as they are: not the chart, and no patch of an object."""
-    files = [path for path in sorted(DEPLOY.glob("**/*.yaml")) if "charts" not in path.parts]
+    """The files of ``deploy/`` that are applied as they are: not the chart, no template, and no patch of an object."""
+    files = [path for path in sorted(DEPLOY.glob("**/*.yaml")) if not {"charts", "yaml_template"} & set(path.parts)]
     return [path for path in files if all("kind" in one for one in yaml.safe_load_all(path.read_text()))]
 
 
