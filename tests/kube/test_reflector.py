@@ -135,6 +135,29 @@ async def test_gone_lists_again_and_tells_only_what_differs(served: Served) -> N
         assert len([request for request in served.api.requests if "watch" not in request]) == 2
 
 
+async def test_renewed_past_a_dead_watch(served: Served) -> None:
+    """Who must know that nothing was missed gets a new list at once, although the watch says nothing."""
+    opened = asyncio.Event()
+
+    async def dead(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        opened.set()
+        await asyncio.sleep(60)
+        return response
+
+    served.api.pass_one()
+    served.api.hooks.append(dead)
+    async with running(served) as one:
+        await asyncio.wait_for(opened.wait(), 10)
+        await served.api.put(PATH, pod("missed"))
+        assert len(one.store) == 0
+        await asyncio.wait_for(one.reflector.renew(), 10)
+        assert [found.name for found in one.store.values()] == ["missed"]
+        await served.api.put(PATH, pod("next"))
+        await until(lambda: len(one.store) == 2)
+
+
 async def test_continues_from_the_last_version(served: Served) -> None:
     """A watch that the server ends is opened again from the last version seen, bookmarks included, without a list."""
     await served.api.put(PATH, pod("a"))

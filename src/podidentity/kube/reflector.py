@@ -18,7 +18,7 @@ from podidentity.kube.store import BOOKMARK, UNREADABLE, Change, Store, WatchEve
 from podidentity.telemetry.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from podidentity.api.resources import Resource
     from podidentity.kube.client import KubeClient
@@ -87,6 +87,8 @@ class Reflector(Generic[T]):
         self._idle = idle_deadline
         self._version = ""
         self._failures = 0
+        self._listed = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
         self._heard_at = -math.inf
         self._reported: set[str] = set()
         self._log = get_logger(resource=resource.plural)
@@ -94,6 +96,14 @@ class Reflector(Generic[T]):
     def age(self) -> float:
         """Return the seconds since the API was last heard (list, event, bookmark, open watch); inf before that."""
         return self._clock.monotonic() - self._heard_at
+
+    async def renew(self) -> None:
+        """Drop the watch, list anew, and return when that is done: for who must know that nothing was missed."""
+        self._version = ""
+        self._listed.clear()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        await self._listed.wait()
 
     async def run(self) -> None:
         """List and watch until cancelled."""
@@ -103,7 +113,7 @@ class Reflector(Generic[T]):
             try:
                 if not self._version:
                     await self._list()
-                await self._watch()
+                await self._unless_renewed(self._watch())
             except Gone:
                 self._version = ""
                 self._log.v(2).info("the version watched from is too old, listing again")
@@ -117,8 +127,22 @@ class Reflector(Generic[T]):
             pause = _BACKOFF.delay(min(self._failures, _BACKOFF_STEPS), self._rng)
             if self.refused:
                 pause = min(pause, _MENDED_WITHIN)
-            await asyncio.sleep(max(pause, min(told, _BACKOFF.maximum)))
+            await self._unless_renewed(asyncio.sleep(max(pause, min(told, _BACKOFF.maximum))))
             self._failures += 1
+
+    async def _unless_renewed(self, work: Coroutine[None, None, None]) -> None:
+        """Do the work, or drop it when somebody wants everything listed anew."""
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                self._limit = limit
+                await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            self._version = ""
+        finally:
+            self._limit = None
 
     def _trouble(self, error: KubeError) -> float:
         """Log each kind of failure once until the watch works again; give the API's ``Retry-After`` in seconds or 0."""
@@ -150,6 +174,7 @@ class Reflector(Generic[T]):
             if count % SLICE == 0:
                 await asyncio.sleep(0)
         self.synced.set()
+        self._listed.set()
 
     async def _watch(self) -> None:
         events = self._client.watch(

@@ -127,6 +127,7 @@ class App:
         self._log.info("CRD informers started")
         start = self._clock.monotonic()
         await self._all_synced()
+        await self._all_fresh()
         self._log.info(f"pod cache synchronized. Took {format_duration(self._clock.monotonic() - start)}")
         self._log.info("pod watcher started !!")
         self._log.info("sync thread started.")
@@ -160,6 +161,14 @@ class App:
                 self._held_up = ""
                 return
             await asyncio.sleep(UPGRADE_PAUSE)
+
+    async def _all_fresh(self) -> None:
+        """List anew what was not heard of since the leader before us can have written last: its watch may be dead."""
+        patience = self._settings.leader_election_duration / 2
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self._reflectors:
+                if reflector.age() > patience:
+                    tasks.create_task(reflector.renew(), name=f"list {reflector.resource.plural}")
 
     async def _all_synced(self) -> None:
         said = ""
