@@ -8,7 +8,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -114,6 +114,11 @@ class Site:
             await self.stage.call("DELETE", guest.path)
         for guest in guests:
             await self.stage.gone(guest.path, within=60)
+
+    def forget(self, known: Collection[Guest]) -> None:
+        """Count on no pod that a fault that failed has left behind, only on those ``known`` before."""
+        for one in self.guests:
+            one.gone = one.gone or one not in known
 
     def guest(self, name: str, namespace: str = "default") -> Guest:
         """The pod of that name that is there now."""

@@ -10,7 +10,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.faults,
     pytest.mark.asyncio(loop_scope="session"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(400),
 ]
 
 
