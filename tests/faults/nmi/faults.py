@@ -23,6 +23,8 @@ METADATA: Final = "ip daddr 169.254.169.254 tcp dport 80"
 API: Final = "10.240.0.1"
 NOTICED: Final = 25
 """Seconds after which the liveness probe has failed twice."""
+WATCHES: Final = 3
+"""Connections to the API that nmi keeps: pods, assigned identities, exceptions."""
 _ESTABLISHED: Final = "01"
 
 
@@ -111,8 +113,13 @@ def _connections(process: Process, address: str) -> set[int]:
     }
 
 
-def _silence(process: Process) -> str:
+async def _silence(process: Process) -> str:
     """Rules that drop all packets of the connections it has to the API; new ones are let through."""
+
+    async def watching() -> bool:
+        return len(_connections(process, API)) >= WATCHES
+
+    await until(watching, "nmi watches again", 60)
     ports = ", ".join(map(str, sorted(_connections(process, API))))
     return (
         f"chain gone {{ type filter hook output priority 0; ip daddr {API} tcp sport {{ {ports} }} drop\n }}\n"
@@ -134,7 +141,7 @@ async def api_gone(site: Site, hold: float) -> None:
 async def dead_watch(site: Site, _hold: float) -> None:
     """Its connections to the API fall silent; a pod that comes meanwhile gets its token all the same."""
     agent = site.agent()
-    async with site.rules(_silence(agent)):
+    async with site.rules(await _silence(agent)):
         late = await site.arrive("late", "next", "next")
         await site.fed(0, 90, late)
     await site.leave(late)
@@ -204,7 +211,7 @@ async def address_reused_unheard(site: Site, times: float) -> None:
         first = await site.arrive("leaver", "one", "one")
         await site.fed(0, 60, first)
         address = await site.address(first)
-        async with site.rules(_silence(site.agent())):
+        async with site.rules(await _silence(site.agent())):
             await site.leave(first)
             heirs = await _heirs(site, address)
             await site.fed(0, 90, *heirs)
