@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.scenarios import assignment, pools, tokens, upgrade, whole
+from tests.scenarios import assignment, csi, pools, tokens, upgrade, whole
 
 LABS = {
-    "shared": (*whole.SCENARIOS, *assignment.SCENARIOS, *tokens.SCENARIOS, *pools.SCENARIOS),
+    "shared": (*whole.SCENARIOS, *assignment.SCENARIOS, *tokens.SCENARIOS, *csi.SCENARIOS, *pools.SCENARIOS),
     "upgrade": upgrade.SCENARIOS,
 }
 SCENARIOS = tuple(one for scenarios in LABS.values() for one in scenarios)

@@ -36,6 +36,8 @@ TAIL = """| `cronjob-minute` | A pod a minute for an hour: at most two PATCHes. 
 - mic has `--identity-removal-linger=0s` and `--identity-assignment-reconcile-interval=3s`; nmi says no after three
   seconds instead of a hundred. `retry-after` and the 403 of `metadata-endpoints` are seen on a node whose nmi has
   `--set-retry-after-header` and `--block-instance-metadata`.
+- `csi-*`: csi-provider as shipped; the lab's kubelet plays the driver's part and polls every two seconds. It does not
+  write synced Kubernetes Secrets. Split certificate files need another flag of the provider: see `tests/csi`.
 - `cronjob-minute` is `tests/mic/test_cronjob.py`: an hour would be too long for a lab.
 - `upgrade-from-original` and `rollback`: stand-ins for the original's programs run in its own DaemonSet and Deployment.
   One holds the chain `aad-metadata` and passes requests on, the other renews the Endpoints record. Pods ask with

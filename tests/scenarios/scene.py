@@ -22,6 +22,7 @@ Object = Mapping[str, Any]
 GROUP = "/apis/aadpodidentity.k8s.io/v1"
 TOKEN = "http://169.254.169.254/metadata/identity/oauth2/token"
 POLL = 0.1
+READER = dict.fromkeys(("secrets", "keys", "certificates"), ("get", "list"))
 PATIENCE = 60.0
 """Seconds a condition may take; the machine may do other things."""
 KINDS: Mapping[str, str] = {
@@ -55,9 +56,13 @@ class Site:
             await self.stage.lab.azure.call("PUT", "/faults", {"rules": list(self.rules.values())})
 
     async def may_read(self, identity: UserAssignedIdentity) -> str:
-        """Let an identity read the lab's vault; the vault's name."""
+        """Let an identity read all in the lab's vault; the vault's name."""
+        lab = self.stage.lab
         async with self.lock:
-            return await self.stage.vault(identity)
+            self.stage.readers.add(identity.properties.principal_id)
+            readers = sorted(self.stage.readers)
+            await lab.azure.create_vault(lab.spec.vault, lab.spec.resource_group, *readers, rights=READER)
+        return lab.spec.vault
 
 
 @dataclass
