@@ -9,6 +9,7 @@ from podidentity.api.core import Pod
 from podidentity.api.identity import AzureAssignedIdentity, AzureIdentity, AzureIdentityBinding
 from podidentity.mic.sharing import Sharing
 from podidentity.mic.wanted import assigned_identity, wanted
+from podidentity.mic.world import World
 
 IDENTITY = {
     "metadata": {"name": "id1", "namespace": "default", "uid": "i"},
@@ -78,3 +79,12 @@ def test_a_pod_keeps_what_counts() -> None:
     terminating = Sharing().pod(msgspec.structs.replace(pod("p"), metadata=gone))
     assert terminating.metadata.deletion_timestamp == "2026-01-01T00:00:00Z"
     assert terminating.metadata.labels == {}
+
+
+def test_a_listed_record_is_kept_once() -> None:
+    """Protects memory: what the watch holds is what the world holds, not a copy of it; 80 MB of 100,000 records."""
+    world = World()
+    listed = world.sharing.record(record("p"))
+    world.seen(listed, shared=True)
+    (shelf,) = world.shelves.values()
+    assert shelf.records["default/p-default-id1"].object is listed

@@ -51,9 +51,9 @@ class Controller:
         self._take(self._world.node(change.old, change.new))
 
     def assigned(self, change: Change[AzureAssignedIdentity]) -> None:
-        """A record changed, by us or by somebody else."""
+        """A record changed, by us or by somebody else; its parts are shared (``sharing.record``)."""
         if change.new is not None:
-            self._take(self._world.seen(change.new))
+            self._take(self._world.seen(change.new, shared=True))
         elif change.old is not None:
             self._take(self._world.gone(change.old.key, change.old.metadata.uid))
 

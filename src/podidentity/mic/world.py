@@ -165,12 +165,15 @@ class World:
                 self._file(rec, self._home(rec))
         return Touched(frozenset({move.before, move.after}), warning=move.warning)
 
-    def seen(self, obj: AzureAssignedIdentity) -> Touched:
-        """An object as the API has it, from a watch or as the answer to our own write; older versions are ignored."""
+    def seen(self, obj: AzureAssignedIdentity, *, shared: bool = False) -> Touched:
+        """An object as the API has it, from a watch or as the answer to our own write; older versions are ignored.
+
+        ``shared``: its parts are shared already, it is kept as it is. A copy beside the watch's own costs memory.
+        """
         old = self._record(obj.key)
         if obj.metadata.uid in self._gone or (old is not None and _older(obj, old.object)):
             return Touched()
-        obj = self.sharing.record(obj)
+        obj = obj if shared else self.sharing.record(obj)
         if old is not None and old.object == obj:
             self.shelves[self._shelf_of_record[old.name]].records[old.name] = replace(old, object=obj)
             return Touched()
