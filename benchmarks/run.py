@@ -22,6 +22,7 @@ import clusters
 import events
 import hostile
 import memory
+import mounts
 import scale
 import start
 import tokens
@@ -42,6 +43,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "agent": agent.measure,
     "waiting": waiting.measure,
     "hostile": hostile.measure,
+    "mounts": mounts.measure,
     "rss": memory.measure,
 }
 

@@ -48,6 +48,14 @@ async def test_a_start_on_a_real_server() -> None:
     assert "1,000 labelled" in text
 
 
+@pytest.mark.timeout(120)
+async def test_mounts() -> None:
+    """Protects the table of csi-provider: a real process mounts every object, and sees each new version once."""
+    code, text = await _run(str(BENCHMARKS / "run.py"), "--quick", "mounts")
+    assert code == 0, text
+    assert "2 of 20 objects" in text
+
+
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
 async def test_tables_in_a_lab() -> None:
@@ -72,7 +80,10 @@ async def test_a_name_that_is_not_a_table() -> None:
     """Protects the usage: a misspelled name is answered with the names there are."""
     code, text = await _run(str(BENCHMARKS / "run.py"), "token")
     assert code == 2
-    assert "the tables are events, scale, start, assignment, clusters, tokens, agent, waiting, hostile, rss" in text
+    assert (
+        "the tables are events, scale, start, assignment, clusters, tokens, agent, waiting, hostile, mounts, rss"
+        in text
+    )
 
 
 async def test_the_load_generator_counts_what_the_server_sent() -> None:
