@@ -90,7 +90,7 @@ async def _started(site: Site, start: Start, loaded: float) -> Sequence[str]:
         f"{ready:.1f}",
         f"{leads.cpu:.1f}",
         f"{api:.1f}",
-        f"{leads.peak * MEBI:.0f}",
+        f"{later.peak * MEBI:.0f}",
         f"{later.rss * MEBI:.0f}",
         f"{waited:.2f}",
     )
