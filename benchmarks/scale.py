@@ -24,7 +24,7 @@ from podidentity.mic.match import Matched
 from podidentity.mic.wanted import resource_key
 from podidentity.telemetry.logging import configure_logging
 from report import Report, ratio
-from simulation import Simulation, simulate
+from simulation import MemoryArm, MemoryKube, Simulation, simulate
 
 PODS_PER_NODE = 20
 PODS_PER_IDENTITY = 200
@@ -70,11 +70,11 @@ class Size:
         return Pod(metadata=meta, spec=place, status=PodStatus(phase="Running"))
 
 
-def simulation(size: Size, drift: float) -> Simulation:
+def simulation(size: Size) -> Simulation:
     """A controller that knows of nothing yet; records go without linger."""
     specs = [identity(number).spec for number in range(size.identities)]
     client_ids = {resource_key(spec): spec.client_id for spec in specs}
-    return Simulation(client_ids, AssignSettings(linger=0.0, reconcile_interval=drift))
+    return Simulation(MemoryKube(), MemoryArm(client_ids), AssignSettings(linger=0.0, reconcile_interval=NEVER))
 
 
 def fill(sim: Simulation, size: Size) -> None:
@@ -198,7 +198,7 @@ class Grown:
 async def grown(size: Size) -> Grown:
     """Measure a cluster of one size."""
     loop = asyncio.get_running_loop()
-    sim = simulation(size, NEVER)
+    sim = simulation(size)
     begun = time.process_time()
     fill(sim, size)
     listed = time.process_time() - begun
@@ -209,8 +209,7 @@ async def grown(size: Size) -> Grown:
         assigned, virtual, patches = time.process_time() - begun, loop.time() - start, sim.arm.patches
         _set_aside()
         costs = [await cost(sim, size, kind) for kind in KINDS]
-    again = simulation(size, DRIFT)
-    again.kube, again.arm.attached = sim.kube, sim.arm.attached
+    again = Simulation(sim.kube, sim.arm, AssignSettings(linger=0.0, reconcile_interval=DRIFT))
     return Grown(listed, assigned, virtual, patches, costs, *await _again(again, size))
 
 

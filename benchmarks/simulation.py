@@ -153,9 +153,9 @@ class Silent:
 class Simulation:
     """The controller between the two; make it inside a running loop."""
 
-    def __init__(self, client_ids: Mapping[str, str], settings: AssignSettings) -> None:
+    def __init__(self, kube: MemoryKube, arm: MemoryArm, settings: AssignSettings) -> None:
         clock = loop_clock(EPOCH)
-        self.kube, self.arm, told = MemoryKube(), MemoryArm(client_ids), Silent()
+        self.kube, self.arm, told = kube, arm, Silent()
         fence = Fence(clock)
         fence.open_until(math.inf)
         self.world = World()
@@ -174,7 +174,6 @@ class Simulation:
 
     def recall(self) -> None:
         """Take in every record there is, as the first list does."""
-        self.kube.tell = self.controller.assigned
         for obj in tuple(self.kube.objects.values()):
             self.controller.assigned(Change(None, obj))
 
