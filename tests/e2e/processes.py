@@ -27,6 +27,12 @@ class Process:
         return found is not None and found[1] == self.started and found[2] not in "ZX"
 
     @property
+    def parent(self) -> int:
+        """The number of the process that started it; 0 once it is gone."""
+        found = _stat(self.pid)
+        return found[0] if found else 0
+
+    @property
     def words(self) -> list[str]:
         """Its command line."""
         with contextlib.suppress(OSError):
@@ -74,13 +80,18 @@ def tree(root: int) -> list[Process]:
 
 
 def component(root: int, name: str, hostname: str = "") -> list[Process]:
-    """The running ``podidentity NAME`` under ``root``; of the pod ``hostname`` only, when it is given."""
-    return [
+    """The running ``podidentity NAME`` under ``root``; of the pod ``hostname`` only, when it is given.
+
+    A program that one of them is just starting has its command line for a moment, and is not meant.
+    """
+    found = [
         process
         for process in tree(root)
         if process.words[1:4] == ["-m", "podidentity", name]
         and (not hostname or process.environ.get("HOSTNAME") == hostname)
     ]
+    numbers = {process.pid for process in found}
+    return [process for process in found if process.parent not in numbers]
 
 
 def namespaces_in_use() -> set[str]:

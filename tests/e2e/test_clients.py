@@ -75,6 +75,7 @@ async def furnished(stage: Stage, *clients: Client) -> Asking:
     await stage.lab.azure.set_secret(vault, SECRET, value)
     asking = Asking(stage, first, second, value)
     await asking.pods(*clients)
+    await asking.assigned()
     return asking
 
 

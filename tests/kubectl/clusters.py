@@ -184,7 +184,8 @@ class Step:
 
     ``alike`` says what is compared: all of it, the ``first`` line (what follows is a dump of Go structures), or whether
     all the embedded server says is ``among`` what the real one says (it serves fewer kinds), or ``nothing`` but that
-    both have this exit code and these words.
+    both have this exit code and these words. ``within`` seconds it is typed again while the answers are wrong: the real
+    server publishes what a definition says a moment after it is established.
     """
 
     command: str
@@ -193,6 +194,7 @@ class Step:
     says: str = ""
     editor: str = ""
     alike: Literal["all", "first", "among", "nothing"] = "all"
+    within: float = 0
 
     def complaint(self, real: Said, embedded: Said) -> str:
         """What is wrong with the answers; empty when nothing is."""
@@ -235,7 +237,11 @@ class Pair:
         for step in story:
             env = {"KUBE_EDITOR": step.editor} if step.editor else None
             words = [f"--namespace={namespace}", *shlex.split(step.command)]
-            if complaint := step.complaint(*self.say(*words, stdin=step.stdin, env=env)):
+            ends = time.monotonic() + step.within
+            complaint = step.complaint(*self.say(*words, stdin=step.stdin, env=env))
+            while complaint and time.monotonic() < ends:
+                complaint = step.complaint(*self.say(*words, stdin=step.stdin, env=env))
+            if complaint:
                 found.append(f"$ kubectl {step.command}\n{complaint}")
         return found
 

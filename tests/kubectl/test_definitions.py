@@ -65,7 +65,7 @@ def test_a_definition_of_ones_own(play: Play) -> None:
         Step("get crd things.own.example.org -o yaml", says="storedVersions"),
         Step("describe crd things.own.example.org", says="Accepted Names"),
         Step("api-resources --api-group=own.example.org", says="ownt"),
-        Step("explain things.own.example.org", says="A thing is a thing."),
+        Step("explain things.own.example.org", says="A thing is a thing.", within=20),
         Step("explain things.own.example.org.spec.size", says="How large it is."),
         Step("explain things.own.example.org --recursive", says="colour"),
         Step("explain things.own.example.org.spec.nope", code=1, says="does not exist"),

@@ -16,7 +16,7 @@ from podidentity.kube.errors import KubeUnavailable
 from podidentity.nmi.datapath.choice import NftTool
 from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.nmi.datapath.rules import BRIDGE, GUARD, REDIRECT
-from podidentity.nmi.removal import await_daemonset, stay_removed
+from podidentity.nmi.removal import READY_PATH, await_daemonset, stay_removed
 from podidentity.telemetry.logging import get_logger
 from podidentity.telemetry.status import Probe, StatusServer
 
@@ -78,11 +78,11 @@ async def staying(tables: Tables, port: int) -> AsyncIterator[None]:
 
 
 async def until_ready(port: int) -> None:
-    """Ask until /readyz says so."""
+    """Ask until it says so where the cleanup is asked."""
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
         while True:
             try:
-                async with session.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                async with session.get(f"http://127.0.0.1:{port}{READY_PATH}") as answer:
                     if answer.status == 200:
                         return
             except aiohttp.ClientError:
@@ -100,12 +100,17 @@ async def test_a_node_is_ready_once_nothing_is_left(there: Sequence[str]) -> Non
 
 
 async def test_what_a_running_nmi_puts_back_is_removed_once_it_has_ended() -> None:
-    """As long as an nmi holds the probe port nothing is touched: it would repair what is removed."""
+    """As long as an nmi holds the probe port nothing is touched: it would repair what is removed.
+
+    Nor does a ready nmi answer that probe for the cleanup that waits, which would be taken for done.
+    """
     tables, port = Tables(GUARD, REDIRECT), free_port()
-    nmi = StatusServer(port=port, probe=Probe(lambda: "Active", lambda: ["nmi"]), metrics=None)
-    async with nmi, staying(tables, port):
+    nmi = StatusServer(port=port, probe=Probe(lambda: "Active", list), metrics=None)
+    async with nmi, staying(tables, port), aiohttp.ClientSession() as session:
         await asyncio.sleep(20 * QUICK)
         assert tables.there == {GUARD, REDIRECT}
+        async with session.get(f"http://127.0.0.1:{port}{READY_PATH}") as answer:
+            assert answer.status == 404
 
 
 async def test_an_ended_nmi_makes_way() -> None:

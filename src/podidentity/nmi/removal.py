@@ -16,13 +16,15 @@ from podidentity.nmi.datapath.programs import DatapathFailed
 from podidentity.telemetry.logging import Logger
 from podidentity.telemetry.status import Probe, StatusServer
 
+READY_PATH: Final = "/removed"
+"""Not ``/readyz``: the nmi of this node answers that at the same port, before it ends."""
 _PAUSE_SECONDS: Final = 1.0
 _QUIET_LOOKS: Final = 3
 _PATIENCE_SECONDS: Final = 180.0
 
 
 async def stay_removed(port: int, log: Logger, tools: Sequence[Tool], *, pause: float = _PAUSE_SECONDS) -> None:
-    """Remove the datapath and stay until cancelled; ready on ``port`` once it has been gone for three looks.
+    """Remove the datapath and stay until cancelled; ready at ``port`` once it has been gone for three looks.
 
     ``port`` is the probe port of the nmi of this node: while an nmi holds it, it would repair what is removed.
     """
@@ -49,7 +51,8 @@ async def stay_removed(port: int, log: Logger, tools: Sequence[Tool], *, pause: 
 async def _listen(stack: AsyncExitStack, port: int, reasons: list[str], log: Logger, pause: float) -> None:
     said = ""
     while True:
-        server = StatusServer(port=port, probe=Probe(lambda: "Active", lambda: reasons), metrics=None)
+        probe = Probe(lambda: "Active", lambda: reasons, ready_path=READY_PATH)
+        server = StatusServer(port=port, probe=probe, metrics=None)
         try:
             await stack.enter_async_context(server)
         except ConfigError as error:

@@ -32,15 +32,17 @@ class Probe:
     """What the probes answer: the body of ``/healthz``, and why the process is not ready (nothing: it is).
 
     ``status``: the JSON object of ``/status``, for people; None: there is none. Whoever reaches the port reads it.
+    ``ready_path``: where readiness is asked for, one of its own when another program of the node may have the port.
     """
 
     body: Callable[[], str]
     not_ready: Callable[[], Sequence[str]]
     status: Callable[[], Mapping[str, object]] | None = None
+    ready_path: str = "/readyz"
 
 
 def build_app(probe: Probe | None, metrics: Metrics | None) -> web.Application:
-    """Give the routes, not listening: ``/healthz`` (always 200), ``/readyz`` (200 or 503), ``/status``, metrics."""
+    """Give the routes, not listening: ``/healthz`` (always 200), readiness (200 or 503), ``/status``, metrics."""
 
     async def healthz(_request: web.Request) -> web.Response:
         assert probe is not None
@@ -66,7 +68,7 @@ def build_app(probe: Probe | None, metrics: Metrics | None) -> web.Application:
         app.router.add_get("/status", status)
     if probe is not None:
         app.router.add_route("*", "/healthz", healthz)
-        app.router.add_route("*", "/readyz", readyz)
+        app.router.add_route("*", probe.ready_path, readyz)
     if metrics is not None:
         app.router.add_route("*", "/metrics", render)
     return app

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-from tests.e2e.stage import DEFAULT, VAULT, Stage, until
+from tests.e2e.stage import CUSTOM, DEFAULT, VAULT, Stage, until
 from tests.nmi.fakes import claims
 
 from podidentity.lab.azure import UserAssignedIdentity
@@ -108,11 +108,13 @@ class Asking:
     first: UserAssignedIdentity
     second: UserAssignedIdentity
     secret: str
+    _images: dict[str, str] = field(default_factory=dict)
     _stops: itertools.count[int] = field(default_factory=itertools.count)
 
     async def pods(self, *clients: Client) -> None:
         """A pod for each image that the clients run in, and wait until they are ready."""
-        for pod, image in {client.pod: client.image for client in clients}.items():
+        self._images = {client.pod: client.image for client in clients}
+        for pod, image in self._images.items():
             container = {"name": "c", "image": image, "command": ["sleep", "infinity"]}
             metadata = {"name": pod, "labels": {"aadpodidbinding": LABEL}}
             spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
@@ -120,6 +122,16 @@ class Asking:
             await self.stage.call("POST", f"{DEFAULT}/pods", body)
         for client in clients:
             await self.stage.ready(client.pod, within=90)
+
+    async def assigned(self) -> None:
+        """Wait until each pod has both identities: before, who names none gets the one that is there."""
+
+        async def check() -> bool:
+            records = (await self.stage.call("GET", f"{CUSTOM}/azureassignedidentities"))["items"]
+            states = [record.get("status", {}).get("status") for record in records]
+            return states == ["Assigned"] * 2 * len(self._images)
+
+        await until(check, "each pod has both identities", 90)
 
     def owner(self, way: str) -> str:
         """The object id of the identity that a way of asking must get."""

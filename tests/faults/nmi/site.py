@@ -183,8 +183,9 @@ class Site:
     # -- the agent ----------------------------------------------------------------------------------------------
 
     def agent(self) -> Process:
-        """The node's one nmi; what it is just starting looks like it for a moment, and comes behind it."""
-        return component(self.root, "nmi")[0]
+        """The node's one nmi."""
+        (found,) = component(self.root, "nmi")
+        return found
 
     async def restarts(self) -> int:
         """How often the container of the node's nmi was started again."""
