@@ -44,7 +44,7 @@ func main() {
 		log.Fatalf("there is no stand-in for the provider %q", name)
 	}
 	made := func() tfprotov6.ProviderServer { return &server{described: described} }
-	if err := tf6server.Serve("registry.opentofu.org/hashicorp/"+name, made); err != nil {
+	if err := tf6server.Serve("hashicorp/"+name, made); err != nil {
 		log.Fatal(err)
 	}
 }
