@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import random
@@ -91,13 +90,10 @@ def fill(sim: Simulation, size: Size) -> None:
 @asynccontextmanager
 async def leading(sim: Simulation) -> AsyncIterator[None]:
     """The controller acts while the block runs."""
-    task = asyncio.get_running_loop().create_task(sim.controller.lead())
-    try:
+    async with asyncio.TaskGroup() as tasks:
+        acting = tasks.create_task(sim.controller.lead())
         yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        acting.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from agent import declared_identity
@@ -67,11 +64,14 @@ async def measure(quick: bool) -> Report:
         names = [f"{LATE}-{number}" for number in range(plan.pods)]
         for name in names:
             await start_pod(lab, name, "import signal; signal.pause()", label=f"{LATE}-binding")
-        async with _watched(lab) as assigned:
-            asking = [asyncio.create_task(_ask(lab, name, plan)) for name in names]
+        assigned: dict[str, float] = {}
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(_watch(lab, assigned))
+            asking = [tasks.create_task(_ask(lab, name, plan)) for name in names]
             await asyncio.sleep(plan.settle)
             await declared_identity(lab, LATE)
             lags = [lag for name, task in zip(names, asking, strict=True) for lag in _lags(await task, assigned[name])]
+            watching.cancel()
     lags.sort()
     return Report(
         title="waiting: requests that came before their identity",
@@ -84,20 +84,8 @@ async def measure(quick: bool) -> Report:
     )
 
 
-@asynccontextmanager
-async def _watched(lab: RunningLab) -> AsyncIterator[Mapping[str, float]]:
-    """When a second client saw each pod's record Assigned, by pod, while the block runs."""
-    assigned: dict[str, float] = {}
-    watching = asyncio.create_task(_watch(lab, assigned))
-    try:
-        yield assigned
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-
-
 async def _watch(lab: RunningLab, assigned: dict[str, float]) -> None:
+    """Note when a second client sees each pod's record Assigned, by pod, until cancelled."""
     client = lab.cluster.client
     version = (await client.list(AZURE_ASSIGNED_IDENTITIES)).resource_version
     async for event in client.watch(AZURE_ASSIGNED_IDENTITIES, resource_version=version, timeout=300):

@@ -59,9 +59,8 @@ class KubeClient:
     """A client of one API server; an async context manager.
 
     The server sets the pace (``Pace``), and ``qps`` requests a second with bursts of ``burst`` cap it (0: no cap);
-    ``on_error`` hears of each request that failed
-    for good, with its operation (``update leases``). Every method raises KubeError. With a ``fence`` no write is sent,
-    and none sent again, while it is closed: FenceClosedError.
+    ``on_error`` hears of each request that failed for good, with its operation (``update leases``). Every method raises
+    KubeError. With a ``fence`` no write is sent, and none sent again, while it is closed: FenceClosedError.
     """
 
     def __init__(

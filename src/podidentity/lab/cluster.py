@@ -36,6 +36,24 @@ class Answer:
     code: int = 0
 
 
+async def answer_of(command: Sequence[str], typed: str, *, environ: Mapping[str, str] | None = None) -> Answer:
+    """What a program of the caller's side said on both outputs, once it has ended; cancelled: it is killed."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    return Answer(typed, output.decode(errors="replace"), process.returncode or 0)
+
+
 class Cluster:
     """The lab's cluster, seen from outside. An async context manager.
 
@@ -68,21 +86,7 @@ class Cluster:
             "KUBECACHEDIR": str(self.layout.run / "kubecache"),
         }
         environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
-        process = await asyncio.create_subprocess_exec(
-            str(self.kubectl),
-            *words,
-            env=environ,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            output, _ = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        return Answer(" ".join(["kubectl", *words]), output.decode(errors="replace"), process.returncode or 0)
+        return await answer_of((str(self.kubectl), *words), " ".join(["kubectl", *words]), environ=environ)
 
     async def version(self) -> str:
         """The Kubernetes version the API server says it is."""

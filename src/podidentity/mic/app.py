@@ -314,16 +314,14 @@ async def run(settings: MicSettings) -> None:
         else:
             await _serve(stack, settings, app, metrics)
         async with asyncio.TaskGroup() as tasks:
-            beside = [
-                tasks.create_task(source.run(), name="azure.json"),
-                tasks.create_task(events.run(), name="events"),
-            ]
+            following = tasks.create_task(source.run(), name="azure.json")
+            sending = tasks.create_task(events.run(), name="events")
             work = tasks.create_task(app.run(), name="mic")
             if not settings.drain:
-                beside[0].add_done_callback(lambda watch: _end_outdated(settings.cloudconfig, watch, work))
+                following.add_done_callback(lambda watch: _end_outdated(settings.cloudconfig, watch, work))
             await asyncio.wait([work])
-            for task in beside:
-                task.cancel()
+            following.cancel()
+            sending.cancel()
 
 
 def _end_outdated(cloudconfig: str, watch: asyncio.Task[None], work: asyncio.Task[None]) -> None:

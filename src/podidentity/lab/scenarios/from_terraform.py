@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 import sys
@@ -20,7 +19,7 @@ from podidentity.azure.cloud import PUBLIC
 from podidentity.azure.credentials import AccessToken
 from podidentity.config.redact import SecretText
 from podidentity.lab.azure import UserAssignedIdentity
-from podidentity.lab.cluster import Answer
+from podidentity.lab.cluster import Answer, answer_of
 from podidentity.lab.running import RunningLab
 from podidentity.lab.scenarios.walkthrough import IDENTITY, SECRET, Walkthrough
 from podidentity.manifests import role_apply, role_table
@@ -173,24 +172,12 @@ class FromTerraform(Walkthrough):
 
     async def _ours(self, *words: str) -> Answer:
         """A command of ours in a process of its own."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "podidentity", *words),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            output, _ = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
         typed = (
             " ".join(("podidentity", *words))
             .replace(f"{self.outputs.parent}/", "")
             .replace(str(self.outputs.parent), ".")
         )
-        return Answer(typed, output.decode(errors="replace"), process.returncode or 0)
+        return await answer_of((sys.executable, "-m", "podidentity", *words), typed)
 
 
 def _text(table: Table) -> str:

@@ -53,9 +53,12 @@ class Nft:
     """The tables of one node. ``bridge`` is False once the kernel has turned out to have no bridge filter."""
 
     def __init__(self, path: Datapath, *, run: Run = run_nft, log: Logger | None = None) -> None:
-        self._texts = {rules.GUARD: rules.guard(path), rules.BRIDGE: rules.bridge(path)}
-        self._redirect = rules.redirect(path)
         self._unlimited = rules.redirect(rules.unlimited(path))
+        self._texts = {
+            rules.GUARD: rules.guard(path),
+            rules.BRIDGE: rules.bridge(path),
+            rules.REDIRECT: rules.redirect(path),
+        }
         self._log = log or get_logger()
         self._metadata_ip = path.metadata_ip
         self._lock = asyncio.Lock()
@@ -65,9 +68,9 @@ class Nft:
 
     async def install_guard(self) -> str:
         """Install the first layer. Returns why the bridge's part is missing, or ``""``. Raises DatapathFailed."""
-        await self._install(rules.GUARD, self._texts[rules.GUARD])
+        await self._install(rules.GUARD)
         try:
-            await self._install(rules.BRIDGE, self._texts[rules.BRIDGE])
+            await self._install(rules.BRIDGE)
         except DatapathFailed as failed:
             self.bridge = False
             return str(failed)
@@ -80,19 +83,19 @@ class Nft:
         A kernel that cannot count connections costs the limits, not the redirect.
         """
         try:
-            await self._install(rules.REDIRECT, self._redirect)
+            await self._install(rules.REDIRECT)
         except DatapathFailed as failed:
-            if _CANNOT not in str(failed) or self._redirect == self._unlimited:
+            if _CANNOT not in str(failed) or not self._limits:
                 raise
-            await self._install(rules.REDIRECT, self._unlimited)
-            self._redirect = self._unlimited
+            await self._put(rules.REDIRECT, self._unlimited)
+            self._texts[rules.REDIRECT] = self._unlimited
             self._log.warning("one pod's connections are not limited: this kernel cannot", error=str(failed))
 
     async def install_ports(self, ports: frozenset[Port]) -> None:
         """Have the bridge check port and address: these pairs, and no others. Raises DatapathFailed."""
         async with self._lock:
             self._texts[rules.PORTS] = table_of(ports, self._metadata_ip)
-            await self._install(rules.PORTS, self._texts[rules.PORTS])
+            await self._install(rules.PORTS)
 
     async def changed(self) -> list[str]:
         """Return the tables that are not as we left them."""
@@ -111,12 +114,12 @@ class Nft:
         async with self._lock:
             found = await self.changed()
             for name in found:
-                await self._install(name, self._redirect if name == rules.REDIRECT else self._texts[name])
+                await self._install(name)
         return found
 
     async def refusals(self) -> Mapping[str, int]:
         """Return the connections refused for a limit, by source, since the redirect was installed or put back."""
-        if self._redirect == self._unlimited:
+        if not self._limits:
             return {}
         table = rules.REDIRECT.split()
         listed = await self._run(("-j", "list", "set", *table, rules.REFUSED), "")
@@ -126,7 +129,15 @@ class Nft:
             raise DatapathFailed(f"set {rules.REFUSED} reads as no set: {error}") from error
         return {one.elem.val: one.elem.counter.packets for part in found.nftables for one in part.set.elem}
 
-    async def _install(self, table: str, text: str) -> None:
+    @property
+    def _limits(self) -> bool:
+        """Whether the redirect limits a source's connections."""
+        return self._texts[rules.REDIRECT] != self._unlimited
+
+    async def _install(self, table: str) -> None:
+        await self._put(table, self._texts[table])
+
+    async def _put(self, table: str, text: str) -> None:
         await self._run(("-f", "-"), text)
         listed = await self._list(table)
         missing = [line for line in _chains(text) if line not in listed]
