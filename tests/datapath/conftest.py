@@ -171,6 +171,10 @@ class Net:
             stdout=subprocess.PIPE,
             text=True,
         )
+        return self.own(process)
+
+    def own(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        """Take over a process started elsewhere: it ends with this net at the latest, also when a test fails."""
         self._processes.append(process)
         return process
 

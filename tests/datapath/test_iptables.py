@@ -15,6 +15,7 @@ from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, worl
 from podidentity.nmi.datapath.iptables import GUARD, GUARD6, REDIRECT, Iptables, installed, six, uninstall
 from podidentity.nmi.datapath.nft import Nft
 from podidentity.nmi.datapath.rules import WIRESERVER_IP, Datapath
+from podidentity.nmi.removal import READY_PATH
 
 pytestmark = pytest.mark.datapath
 __all__ = ["world"]
@@ -197,7 +198,7 @@ def test_whole_agent_with_iptables(world: Net, program: str) -> None:
         assert process.wait(10) == 0
         assert get(world, world.pod, TOKEN, "Metadata=true")[0] == 0
         cleanup = agent(world, "--uninstall-datapath", "--idle")
-        until_ready(world)
+        until_ready(world, path=READY_PATH)
         assert "datapath is removed" in (world.folder / "agent.err").read_text()
         assert cleanup.poll() is None
         cleanup.terminate()
@@ -208,6 +209,4 @@ def test_whole_agent_with_iptables(world: Net, program: str) -> None:
         world.start_agent()
         assert world.ask(world.pod) == f"agent {world.pod_ip}"
     finally:
-        process.kill()
-        process.wait()
         world.close()

@@ -52,13 +52,11 @@ def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path, *, placed: 
     rate = "--pod-connection-rate=0"
     flags = (f"--lock-dir={tmp_path}/locks", rate)
     first = agent(world, *(flags if placed else (rate,)), f"--probe-socket={tmp_path}/a")
-    processes = [first]
     try:
         until_probed(world, tmp_path / "a")
         until_ready(world)
         load = world.spawn(world.pod, LOOP, "/" + TOKEN.partition("254/")[2], str(tmp_path / "stop"))
         second = agent(world, *flags, f"--probe-socket={tmp_path}/b")
-        processes.append(second)
         until_probed(world, tmp_path / "b")
         assert agent(world, *(flags if placed else (rate,))).wait(20) == 1
         words = "port 2579 is served by " if placed else "is in use by "
@@ -75,7 +73,4 @@ def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path, *, placed: 
         seen = {line.split()[0] for line in world.imds_log.read_text().splitlines()}
         assert seen == {"10.240.0.4"}
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
         world.close()

@@ -78,10 +78,10 @@ def world_of(variant: str, tmp_path: Path) -> Net:
 
 
 def agent(net: Net, *more: str) -> subprocess.Popen[str]:
-    """Start the agent on the node."""
+    """Start the agent on the node; it ends with the net."""
     command = ["ip", "netns", "exec", net.node, sys.executable, AGENT, str(net.folder), *ARGV, *more]
     with (net.folder / "agent.err").open("w") as err:
-        return subprocess.Popen(command, stderr=err, text=True)
+        return net.own(subprocess.Popen(command, stderr=err, text=True))
 
 
 def get(net: Net, namespace: str, url: str, *headers: str) -> tuple[int, str]:
@@ -90,11 +90,11 @@ def get(net: Net, namespace: str, url: str, *headers: str) -> tuple[int, str]:
     return int(status), body
 
 
-def until_ready(net: Net, seconds: float = 15.0) -> None:
-    """Wait for readiness."""
+def until_ready(net: Net, seconds: float = 15.0, path: str = "/readyz") -> None:
+    """Wait for readiness, where this kind of process tells it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if get(net, net.node, "http://127.0.0.1:8085/readyz")[0] == 200:
+        if get(net, net.node, f"http://127.0.0.1:8085{path}")[0] == 200:
             return
     raise AssertionError((net.folder / "agent.err").read_text())
 

@@ -23,6 +23,8 @@ _RULES: Final = tuple(
         (r"(resourceVersion\"?:|Resource Version:) *\"?\d+\"?", r"\1 RV"),
         (r", application/apply-patch\+yaml", ""),  # the embedded server has no server-side apply
         (r"^[EI]\d{4} .* reflector\.go.*\n", ""),  # whether kubectl's watch had begun when its patience ended is chance
+        # A service made while the real server's repair loop looks round gets this Event, and is none the worse for it.
+        (r"^Events:\n +Type .*\n +-+ .*\n( +Warning +ClusterIPNotAllocated .*(\n|\Z))+", "Events:  <none>\n"),
         (r"/tmp/kubectl-edit-\d+", "/tmp/EDIT"),
         (r"(?<![-\w./=])(\d+[smh])+(?![-\w./])", "AGE"),
         (r" {2,}(?=\S)", "  "),
