@@ -56,7 +56,7 @@ def test_agent_is_replaced_without_a_gap(world: Net, tmp_path: Path, *, placed: 
         until_probed(world, tmp_path / "a")
         until_ready(world)
         load = world.spawn(world.pod, LOOP, "/" + TOKEN.partition("254/")[2], str(tmp_path / "stop"))
-        second = agent(world, *flags, f"--probe-socket={tmp_path}/b")
+        agent(world, *flags, f"--probe-socket={tmp_path}/b")
         until_probed(world, tmp_path / "b")
         assert agent(world, *(flags if placed else (rate,))).wait(20) == 1
         words = "port 2579 is served by " if placed else "is in use by "
