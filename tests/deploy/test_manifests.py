@@ -53,6 +53,13 @@ def test_the_kubenet_manifest_only_adds_the_switch() -> None:
     assert changes == ['+             - "--allow-network-plugin-kubenet=true"']
 
 
+def test_an_nmi_that_hangs_is_replaced_within_half_a_minute() -> None:
+    """Protects the node's pods: until then they get no token. Kubernetes' own 30 s of grace would come on top."""
+    spec = one("deployment-rbac.yaml", "DaemonSet", "nmi")["spec"]["template"]["spec"]
+    probe = spec["containers"][0]["livenessProbe"]
+    assert probe["periodSeconds"] * probe.get("failureThreshold", 3) + spec["terminationGracePeriodSeconds"] <= 30
+
+
 def test_a9_nmi_may_only_read() -> None:
     """A lost node gives its finder no write verb anywhere."""
     rules = one("deployment-rbac.yaml", "ClusterRole", "aad-pod-id-nmi-role")["rules"]
