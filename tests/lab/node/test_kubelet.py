@@ -1,5 +1,6 @@
 """The kubelet against the embedded API, with real processes in real namespaces."""
 
+import asyncio
 import base64
 import json
 
@@ -302,3 +303,20 @@ async def test_a_restarted_kubelet_starts_its_pods_again(lab: Cluster) -> None:
     assert pod["status"]["podIP"].startswith("10.244.1.")
     await lab.prints("again", b"1\n", "sh", "-c", "ps ax | grep -c '[5]4321'")
     await lab.delete("again")
+
+
+async def test_pods_that_end_in_any_moment_leave_no_network(lab: Cluster) -> None:
+    """Protects the addresses: a namespace and a route left behind would be in the way of the address's next pod."""
+    held = lab.folder / "nodes/node0/run/netns"
+    before = set(held.iterdir())
+    for turn in range(3):
+        names = [f"brief-{turn}-{number}" for number in range(8)]
+        await asyncio.gather(*(lab.run(name, terminationGracePeriodSeconds=0) for name in names))
+        if turn:
+            await asyncio.gather(*(lab.until(name, lambda pod: pod["status"].get("podIP")) for name in names))
+        await asyncio.gather(*(lab.delete(name) for name in names))
+
+    async def as_before() -> bool:
+        return set(held.iterdir()) <= before
+
+    await eventually(as_before)

@@ -54,6 +54,7 @@ class Pods:
         self._services = services
         self._tasks = tasks
         self._workers: dict[str, PodWorker] = {}
+        self._ended: set[str] = set()
 
     def __len__(self) -> int:
         """How many there are."""
@@ -70,20 +71,26 @@ class Pods:
         """The API's view of one of the node's pods has changed."""
         for part in split(change):
             if part.new is None:
-                worker = self._workers.get(part.old.uid) if part.old else None
-                if worker:
-                    worker.vanished()
+                self._vanished(part.old.uid if part.old else "")
             elif part.new.uid in self._workers:
                 self._workers[part.new.uid].update(part.new)
-            else:
+            elif part.new.uid not in self._ended:
                 worker = self._workers[part.new.uid] = PodWorker(self._services, part.new)
                 self._tasks.create_task(self._run(worker))
+
+    def _vanished(self, uid: str) -> None:
+        self._ended.discard(uid)
+        if uid in self._workers:
+            self._workers[uid].vanished()
 
     async def _run(self, worker: PodWorker) -> None:
         try:
             await worker.run()
         finally:
-            del self._workers[worker.pod.uid]
+            uid = worker.pod.uid
+            del self._workers[uid]
+            if worker.in_api:  # until the watch tells that it is gone, it may tell what was before
+                self._ended.add(uid)
 
 
 async def run(settings: KubeletSettings, on_ready: Callable[[], None], clock: Clock | None = None) -> None:

@@ -34,7 +34,7 @@ class PodWorker:
         self._record = new_record(pod, services.facts.ip, services.clock.wall())
         self._reporter = Reporter(services.client, services.clock, pod, lambda: self._record)
         self._ending = asyncio.Event()
-        self._in_api = True
+        self.in_api = True
         self._over = pod.status.phase in {"Succeeded", "Failed"}
         self._network: PodNetwork | None = None
         spec = self.pod.spec
@@ -51,7 +51,7 @@ class PodWorker:
 
     def vanished(self) -> None:
         """The pod is no longer in the API."""
-        self._in_api = False
+        self.in_api = False
         self._ending.set()
 
     @property
@@ -99,7 +99,7 @@ class PodWorker:
                     await self._clean_up()
                     await ending
                 await self._end(life)
-                if self._in_api:
+                if self.in_api:
                     await self._reporter.settled()
                     await self._remove_from_api()
                 reporting.cancel()
@@ -115,7 +115,7 @@ class PodWorker:
         grace = self.pod.metadata.deletion_grace_period_seconds
         if grace is None:
             grace = self.pod.spec.termination_grace_period_seconds
-        seconds = float(grace) if self._in_api else min(float(grace), _GONE_GRACE)
+        seconds = float(grace) if self.in_api else min(float(grace), _GONE_GRACE)
         running = [one for one in (*self._init, *self._main) if one.instance]
         async with asyncio.TaskGroup() as tasks:
             for supervisor in running:
@@ -170,20 +170,27 @@ class PodWorker:
         attempt = 0
         while self._network is None:
             try:
-                ip = services.pool.take()
-                network = PodNetwork(pod.uid, str(services.namespaces / pod.uid), ip, services.pod_cidr, services.mode)
-                try:
-                    await asyncio.to_thread(attach_pod, network)
-                except BaseException:
-                    services.pool.give_back(ip)
-                    raise
-                self._network = network
-                self._set(replace(self._record, pod_ip=ip))
+                await self._attach_with(services.pool.take())
             except OSError as error:
                 text = f"Failed to create pod sandbox: {error}"
                 services.recorder.event(reference(pod), "Warning", "FailedCreatePodSandBox", text)
                 await asyncio.sleep(min(_RETRY_START * 2 ** min(attempt, 16), _RETRY_LIMIT))
                 attempt += 1
+
+    async def _attach_with(self, ip: str) -> None:
+        """Attach with an address. A thread goes on when it is cancelled: what it made is known, to be taken away."""
+        services, uid = self._services, self.pod.uid
+        network = PodNetwork(uid, str(services.namespaces / uid), ip, services.pod_cidr, services.mode)
+        attaching = asyncio.ensure_future(asyncio.to_thread(attach_pod, network))
+        try:
+            await asyncio.shield(attaching)
+        finally:
+            await asyncio.wait({attaching})
+            if attaching.exception():
+                services.pool.give_back(ip)
+            else:
+                self._network = network
+        self._set(replace(self._record, pod_ip=ip))
 
     def _detach(self) -> None:
         network, self._network = self._network, None
@@ -228,7 +235,7 @@ class PodWorker:
             "gracePeriodSeconds": 0,
             "preconditions": {"uid": pod.uid},
         }
-        while self._in_api:
+        while self.in_api:
             try:
                 await self._services.client.raw("DELETE", path, body=options)
             except (NotFound, Conflict):
