@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from tests.datapath.conftest import IMDS, NODE_IP, Net, ip, say_on
+from tests.datapath.conftest import IMDS, KEPT, NODE_IP, Net, ip, say_on
 from tests.datapath.test_whole_agent import TOKEN, agent, get, until_ready, world
 
 from podidentity.nmi.datapath.nft import Nft
@@ -76,6 +76,41 @@ def test_d22_connection_from_before_is_forgotten_at_the_start(net: Net, kept: su
     finally:
         process.terminate()
         process.wait(10)
+
+
+SLOW = """
+import socket, sys
+listener = socket.create_server(("0.0.0.0", 2579))
+print("ready", flush=True)
+connection, _ = listener.accept()
+print(connection.recv(4096).decode().strip(), flush=True)
+sys.stdin.readline()
+connection.sendall(b"late" + bytes([10]))
+sys.stdin.readline()
+"""
+
+
+async def test_an_answer_on_its_way_survives_the_loss_of_the_redirect(net: Net) -> None:
+    """A pod's request is answered when its table is back: else the pod hears nothing, and an SDK waits for 300 s."""
+    tables = Nft(Datapath(target=NODE_IP), run=net.nft)
+    await tables.install_guard()
+    await tables.install_redirect()
+    server = net.spawn(net.node, SLOW)
+    assert server.stdin is not None
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
+    pod = net.spawn(net.pod, KEPT.replace("0.4", "8"), IMDS, "80")
+    assert pod.stdin is not None
+    assert pod.stdout is not None
+    pod.stdin.write("hello\n")
+    pod.stdin.flush()
+    assert server.stdout.readline() == "hello\n"
+    nft(net, "delete", "table", *REDIRECT.split())
+    server.stdin.write("answer\n")
+    server.stdin.flush()
+    await asyncio.sleep(0.3)
+    assert await tables.repair() == [REDIRECT]
+    assert pod.stdout.readline() == "late\n"
 
 
 async def test_a7_wireserver_is_kept_from_pods(net: Net) -> None:

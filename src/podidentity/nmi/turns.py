@@ -9,8 +9,6 @@ from typing import Final
 
 SHARE: Final = 32
 """Requests of one source in one turn: half a millisecond."""
-_SLOT_SECONDS: Final = 0.002
-"""As long as nobody waits, a turn is this long."""
 
 
 class Turns:
@@ -19,24 +17,19 @@ class Turns:
     def __init__(self, loop: asyncio.AbstractEventLoop, share: int = SHARE) -> None:
         self._loop = loop
         self._share = share
-        self._until = 0.0
         self._taken: dict[str, int] = {}
         self._late: dict[str, deque[Callable[[], None]]] = {}
         self._scheduled = False
 
     def take(self, source: str, later: Callable[[], None]) -> bool:
         """Whether a request of ``source`` may begin now; if not, ``later`` is called when it may."""
-        now = self._loop.time()
-        if now >= self._until:
-            self._until = now + _SLOT_SECONDS
-            self._taken.clear()
+        self._schedule()
         if source not in self._late:
             taken = self._taken.get(source, 0)
             if taken < self._share:
                 self._taken[source] = taken + 1
                 return True
         self._late.setdefault(source, deque()).append(later)
-        self._schedule()
         return False
 
     def _schedule(self) -> None:
@@ -47,7 +40,6 @@ class Turns:
     def _turn(self) -> None:
         self._scheduled = False
         self._taken.clear()
-        self._until = self._loop.time() + _SLOT_SECONDS
         late, self._late = self._late, {}
         for source, waiting in late.items():
             called = min(self._share, len(waiting))
@@ -57,5 +49,5 @@ class Turns:
             if waiting:
                 waiting.extend(self._late.get(source, ()))
                 self._late[source] = waiting
-        if self._late:
+        if late:  # their share of this turn is counted: it ends with it
             self._schedule()

@@ -77,7 +77,11 @@ def nat64(address: str) -> str:
 
 
 def guard(path: Datapath) -> str:
-    """Return the first layer: nothing that is forwarded reaches the metadata address."""
+    """Return the first layer: nothing that is forwarded reaches the metadata address.
+
+    ``translating`` decides nothing. As long as there is a NAT chain, and a rule that asks for a connection's state, the
+    kernel goes on translating what was redirected when the redirect is lost; else answers would not reach their pods.
+    """
     ip = path.metadata_ip
     wireserver = (
         f"    ip daddr {WIRESERVER_IP} tcp dport {{ {_WIRESERVER} }} counter reject with tcp reset\n"
@@ -92,6 +96,10 @@ def guard(path: Datapath) -> str:
     ip daddr {ip} counter drop
     ip6 daddr {nat64(ip)} counter drop
 {wireserver}  }}
+  chain translating {{
+    type nat hook prerouting priority -102; policy accept;
+    ct state new
+  }}
 """,
     )
 
