@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from asyncio.sslproto import SSLProtocol
 
 import pytest
 import uvloop
@@ -52,3 +53,14 @@ def test_a_signal_is_a_normal_end(factory: type[asyncio.AbstractEventLoop] | Non
 
     assert serve(work(), factory) == 0
     assert steps == ["tidied"]
+
+
+def test_a_tls_connection_is_cheap() -> None:
+    """Protects the memory of a component with many machines: asyncio's own buffer is 256 KiB a connection."""
+    sizes: list[int] = []
+
+    async def work() -> None:
+        sizes.append(SSLProtocol.max_size)
+
+    assert serve(work()) == 0
+    assert sizes == [64 * 1024]

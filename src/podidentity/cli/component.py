@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from asyncio.sslproto import SSLProtocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from podidentity.aio.signals import until_signal
 from podidentity.config.settings import CommonSettings, describe
@@ -11,6 +12,9 @@ from podidentity.telemetry.logging import configure_logging, get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+
+_TLS_BUFFER: Final = 64 * 1024
+"""Bytes of each TLS connection's read buffer. asyncio's own is 256 KiB, all of it resident; a record is at most 16."""
 
 
 class Loggable(Protocol):
@@ -39,6 +43,7 @@ def serve(
     work: Coroutine[object, object, None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> int:
     """Run a component until it ends or SIGTERM or SIGINT comes; 0."""
+    SSLProtocol.max_size = _TLS_BUFFER
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(until_signal(work))
     return 0

@@ -1,15 +1,14 @@
-"""Settings from a kubeconfig file, read by lightkube's loader. Import it only where a kubeconfig is used."""
+"""Settings from a kubeconfig file."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import yaml
-from lightkube.config.kubeconfig import KubeConfig, SingleConfig
-from lightkube.core.exceptions import ConfigError as LightkubeError
 
 from podidentity.config.errors import ConfigError
 from podidentity.kube.auth import ExecToken, FileToken, StaticToken, TokenSource
@@ -17,9 +16,48 @@ from podidentity.kube.target import KubeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from lightkube.config.models import User
+
+class _Context(msgspec.Struct, frozen=True):
+    cluster: str
+    user: str | None = None
+    namespace: str | None = None
+
+
+class _Cluster(msgspec.Struct, frozen=True, rename="kebab"):
+    server: str = "http://localhost:8080"
+    certificate_authority: str | None = None
+    certificate_authority_data: str | None = None
+    insecure_skip_tls_verify: bool = False
+
+
+class _Variable(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+
+
+class _Exec(msgspec.Struct, frozen=True, rename="camel"):
+    api_version: str
+    command: str
+    env: list[_Variable] | None = None
+    args: list[str] | None = None
+    install_hint: str | None = None
+
+
+class _User(msgspec.Struct, frozen=True, rename="kebab"):
+    exec: _Exec | None = None
+    username: str | None = None
+    token: str | None = None
+    token_file: str | None = msgspec.field(name="tokenFile", default=None)
+    auth_provider: dict[str, object] | None = None
+    client_certificate: str | None = None
+    client_certificate_data: str | None = None
+    client_key: str | None = None
+    client_key_data: str | None = None
+
+
+T = TypeVar("T")
+_NOBODY: Final = _User()
 
 
 def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--kubeconfig") -> KubeSettings:
@@ -27,40 +65,46 @@ def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--
 
     Raises ConfigError, one line that names the file and what to do.
     """
-    chosen = _choose(path.expanduser(), option)
-    cluster, user = chosen.cluster, chosen.user
+    path = path.expanduser()
+    context, cluster, user = _choose(path, option)
 
     def absolute(name: str | None) -> str:
-        return str(chosen.abs_file(name)) if name else ""
+        return str(path.parent / name) if name else ""
 
-    ca_data = _decoded(path, "certificate-authority-data", cluster.certificate_auth_data)
+    ca_data = _decoded(path, "certificate-authority-data", cluster.certificate_authority_data)
     return KubeSettings(
         server=cluster.server,
-        ca_file="" if ca_data else absolute(cluster.certificate_auth),
+        ca_file="" if ca_data else absolute(cluster.certificate_authority),
         ca_data=ca_data,
-        insecure=cluster.insecure,
-        namespace=chosen.namespace,
-        token_source=_token_source(path, user, chosen, environ) if user else None,
-        client_cert_file=absolute(user.client_cert) if user else "",
-        client_key_file=absolute(user.client_key) if user else "",
-        client_cert_data=_decoded(path, "client-certificate-data", user.client_cert_data) if user else b"",
-        client_key_data=_decoded(path, "client-key-data", user.client_key_data) if user else b"",
+        insecure=cluster.insecure_skip_tls_verify,
+        namespace=context.namespace or "default",
+        token_source=_token_source(path, user, environ),
+        client_cert_file=absolute(user.client_certificate),
+        client_key_file=absolute(user.client_key),
+        client_cert_data=_decoded(path, "client-certificate-data", user.client_certificate_data),
+        client_key_data=_decoded(path, "client-key-data", user.client_key_data),
     )
 
 
-def _choose(path: Path, option: str) -> SingleConfig:
-    """Pick the current context."""
+def _choose(path: Path, option: str) -> tuple[_Context, _Cluster, _User]:
+    """Pick the current context, its cluster and its user."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: Configuration file {path} not found; use {option} to name a kubeconfig file")
     try:
-        config = KubeConfig.from_file(path)
-        if not config.current_context:
-            contexts = ", ".join(sorted(config.contexts)) or "none"
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        contexts = _named(config["contexts"], "context", _Context)
+        clusters = _named(config["clusters"], "cluster", _Cluster)
+        users = _named(config.get("users") or [], "user", _User)
+        name = config.get("current-context")
+        if not name:
             raise ConfigError(
-                f"{path}: no current-context (contexts there: {contexts}); choose one with "
-                f"`kubectl --kubeconfig {path} config use-context NAME`"
+                f"{path}: no current-context (contexts there: {', '.join(sorted(contexts)) or 'none'}); choose one "
+                f"with `kubectl --kubeconfig {path} config use-context NAME`"
             )
-        chosen = config.get()
-    except LightkubeError as error:
-        raise ConfigError(f"{path}: {error}; use {option} to name a kubeconfig file") from error
+        if name not in contexts:
+            raise ConfigError(f"{path}: Context '{name}' not found; use {option} to name a kubeconfig file")
+        context = contexts[name]
+        return context, clusters[context.cluster], users[context.user] if context.user else _NOBODY
     except KeyError as error:
         raise ConfigError(f"{path}: {error} is missing; use {option} to name a complete kubeconfig file") from error
     except OSError as error:
@@ -68,21 +112,22 @@ def _choose(path: Path, option: str) -> SingleConfig:
     except (yaml.YAMLError, msgspec.MsgspecError, TypeError, AttributeError, UnicodeDecodeError) as error:
         said = _wrong(error)
         raise ConfigError(f"{path} is no kubeconfig: {said}; use {option} to name a kubeconfig file") from error
-    if chosen is None:
-        raise ConfigError(f"{path}: no context to use")
-    return chosen
+
+
+def _named(items: list[dict[str, object]], key: str, kind: type[T]) -> dict[str, T]:
+    return {str(item["name"]): msgspec.convert(item[key], kind) for item in items}
 
 
 def _wrong(error: Exception) -> str:
     """What is wrong with a file that could not be read, in a person's words."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         return f"line {error.problem_mark.line + 1}: {error.problem}"
-    if isinstance(error, TypeError | AttributeError):  # the loader expected objects
+    if isinstance(error, TypeError | AttributeError):  # objects were expected
         return "it must be an object with clusters, contexts and users"
     return str(error).splitlines()[0]
 
 
-def _token_source(path: Path, user: User, chosen: SingleConfig, environ: Mapping[str, str]) -> TokenSource | None:
+def _token_source(path: Path, user: _User, environ: Mapping[str, str]) -> TokenSource | None:
     """Pick the user's token: a file is preferred to a text, as kubectl does, and both to a program."""
     if user.token_file:
         return FileToken(path.parent / user.token_file)
@@ -94,16 +139,16 @@ def _token_source(path: Path, user: User, chosen: SingleConfig, environ: Mapping
             what = "auth-provider" if user.auth_provider else "username and password"
             raise ConfigError(f"{path}: user with {what}: not supported; use a token, a client certificate or exec")
         return None
-    if not ExecToken.supports(plugin.apiVersion):
-        raise ConfigError(f"{path}: exec apiVersion {plugin.apiVersion} is not supported; use .../v1 or .../v1beta1")
+    if not ExecToken.supports(plugin.api_version):
+        raise ConfigError(f"{path}: exec apiVersion {plugin.api_version} is not supported; use .../v1 or .../v1beta1")
     return ExecToken(
         plugin.command,
         plugin.args or [],
         {one.name: one.value for one in plugin.env or []},
-        api_version=plugin.apiVersion,
+        api_version=plugin.api_version,
         environ=environ,
-        folder=(chosen.fname or path).parent,
-        hint=plugin.installHint or "",
+        folder=path.parent,
+        hint=plugin.install_hint or "",
     )
 
 

@@ -30,7 +30,7 @@ def load_settings(
     ``option``: where the user names the file, for messages.
     """
     if kubeconfig:
-        from podidentity.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415 - imports lightkube, 30 MB
+        from podidentity.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415 - a component in a cluster has none
 
         return load_kubeconfig(Path(kubeconfig), environ, option=option)
     return in_cluster(environ, service_account, option=option)
