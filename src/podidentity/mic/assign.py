@@ -48,7 +48,7 @@ SETTLE: Final = 5.0
 class AssignSettings:
     """``batch``: Kubernetes writes at a time per host. ``immutable``: folded client ids.
 
-    Times in seconds; ``retry_interval``: before the PATCH that follows a failed one.
+    Times in seconds; ``retry_interval``: before the same PATCH is tried again.
     """
 
     batch: int = 20
@@ -251,8 +251,10 @@ class HostActor:
             self._log.error(f"updating user-assigned identities on {host.name} failed", error=str(error))
             now = self._clock.monotonic()
             self._heed(error)
-            self._retell(self._memory.patch_failed(error, patch, host, now))
-            self._memory.not_before = max(self._memory.not_before, now + self._shared.settings.retry_interval)
+            verdict = self._memory.patch_failed(error, patch, host, now)
+            self._retell(verdict.bad)
+            if verdict.host:
+                self._memory.not_before = max(self._memory.not_before, now + self._shared.settings.retry_interval)
         finally:
             self._patching, self._in_flight = False, 0
             self.wake.set()

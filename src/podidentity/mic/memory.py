@@ -24,7 +24,7 @@ from podidentity.azure.errors import (
     TokenError,
 )
 from podidentity.mic import messages
-from podidentity.mic.failures import judge, next_keys, succeeded
+from podidentity.mic.failures import Verdict, judge, next_keys, succeeded
 from podidentity.mic.names import plain_is_free
 from podidentity.mic.plan import HostView, IdFacts, Item
 from podidentity.mic.record import Record
@@ -181,8 +181,8 @@ class HostMemory:
         """A PATCH was held back unsent: the host is read again."""
         self.known = None
 
-    def patch_failed(self, error: AzureError, patch: IdentityPatch, host: HostId, now: float) -> frozenset[str]:
-        """A PATCH failed; the identities that are to blame and now left alone for a while."""
+    def patch_failed(self, error: AzureError, patch: IdentityPatch, host: HostId, now: float) -> Verdict:
+        """A PATCH failed; what follows from it. The identities that are to blame are left alone for a while."""
         self.known = None
         verdict = judge(error, patch, self._groups)
         self._groups = verdict.groups
@@ -198,7 +198,7 @@ class HostMemory:
             else:
                 self._blind = True
                 self._wait(error, host, now)
-        return verdict.bad
+        return verdict
 
     def quarantine(self) -> Iterable[tuple[str, Pause]]:
         """The identities that ARM refused, and went on refusing."""
