@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "lab": ("podidentity.cli.lab_command", "a whole cluster on this machine, to try all of it"),
     "manifests": ("podidentity.cli.manifests", "manifests to install podidentity, and those of your identities"),
     "roles": ("podidentity.cli.roles", "the role assignments mic needs: planned, checked, made"),
+    "explain": ("podidentity.cli.explain", "why has my pod no token: its chain, link by link, and what to do"),
     "validate": ("podidentity.cli.validate", "run in a pod: try what it gets, and print a table"),
     "version": ("podidentity.cli.version", "version, Python and platform"),
 }

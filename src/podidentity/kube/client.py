@@ -89,7 +89,7 @@ class KubeClient:
         self._tls = TlsFiles(settings)
         self._session: aiohttp.ClientSession | None = None
         self._pace = Pace(IN_FLIGHT, clock)
-        self._parsers: dict[str, object] = {}
+        self._parsers: dict[object, object] = {}
 
     async def __aenter__(self) -> Self:
         """Open the pool of connections. Raises ConfigError for unusable certificates."""
@@ -254,10 +254,10 @@ class KubeClient:
 
     def _parser(self, resource: Resource[T]) -> Parser[T]:
         """Return the parser of a resource; decoders are made once."""
-        parser = self._parsers.get(resource.path())
+        parser = self._parsers.get(resource)
         if parser is None:
-            parser = self._parsers[resource.path()] = Parser(resource)
-        return cast("Parser[T]", parser)  # one path, one resource, one type
+            parser = self._parsers[resource] = Parser(resource)
+        return cast("Parser[T]", parser)  # of this resource, whose type is part of it
 
     async def _send(self, request: Request) -> bytes:
         """Send until answered, refused for good, or out of attempts."""
