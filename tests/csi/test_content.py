@@ -145,7 +145,7 @@ def test_a_value_that_is_something_else(
 
 @pytest.mark.parametrize("modern", [True, False])
 @pytest.mark.parametrize("others", [(MIDDLE, ROOT), (ROOT, MIDDLE), (ROOT, MIDDLE, ROOT, LEAF)])
-def test_a_pkcs12_becomes_key_and_chain(others: tuple[Issued, ...], *, modern: bool) -> None:
+def test_k5_a_pkcs12_becomes_key_and_chain(others: tuple[Issued, ...], *, modern: bool) -> None:
     """Key first, then leaf, intermediate, root, each once, however the PKCS#12 orders or encrypts them."""
     made = secret_contents(wanted(), secret(pfx(*others, modern=modern), PKCS12, backed=True), ORDERED)
     ((data, suffix),) = [(one.data, one.suffix) for one in made.files]
@@ -174,7 +174,7 @@ def test_a_pkcs12_without_certificate() -> None:
     assert pem_of_pkcs12(pfx(leaf=None), order=True).key == KEY_PEM
 
 
-def test_split_files() -> None:
+def test_k4_split_files() -> None:
     """The .crt and .key stand before the combined file; encoding is not applied to them."""
     made = secret_contents(wanted(), secret(pfx(MIDDLE, ROOT), PKCS12, backed=True), SPLIT)
     chain_pem = LEAF.pem + MIDDLE.pem + ROOT.pem

@@ -111,7 +111,7 @@ def test_history_of_one(history: str) -> None:
     assert len(parse_objects(array(entry(objectVersionHistory=history)))) == 1
 
 
-def test_one_file_from_two_objects() -> None:
+def test_k3_one_file_from_two_objects() -> None:
     """Two objects with one file name, or a file where a folder must be, are refused."""
     assert 'more than one object would be written to file "s1"' in refusal(array(entry(), entry(objectName="s1")))
     history = array(entry(objectVersionHistory="3"), entry(objectName="s2", objectAlias="s1/2"))

@@ -117,7 +117,7 @@ def only(name: str, error: AzureError) -> Callable[[str], AzureError | None]:
     return lambda asked: error if asked == name else None
 
 
-async def test_twenty_objects_take_as_long_as_one() -> None:
+async def test_k12_twenty_objects_take_as_long_as_one() -> None:
     """A mount of 20 objects takes at most 1.5 times the mount of one, and its files keep the order of the class."""
     bench = Bench(SlowVault())
     one = await bench.seconds(1)

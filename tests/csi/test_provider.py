@@ -50,7 +50,7 @@ async def test_socket_is_private(bench: Bench) -> None:
     assert stat.S_IMODE(bench.socket.stat().st_mode) & 0o077 == 0
 
 
-async def test_http_health_and_metrics(bench: Bench) -> None:
+async def test_k9_http_health_and_metrics(bench: Bench) -> None:
     """Health dials the socket itself; the metrics carry the original's names and no object's name."""
     await bench.mount()
     await bench.refusal(attributes(keyvaultName=None))

@@ -108,7 +108,7 @@ async def test_tcp_endpoint() -> None:
                 pass
 
 
-async def test_busy_port(tmp_path: Path) -> None:
+async def test_k8_busy_port(tmp_path: Path) -> None:
     """A busy health port is refused with its number, and the socket made before it is taken away again."""
     settings = replace(csi_settings([f"--endpoint=unix://{tmp_path}/a.sock"], {}), healthz_port=0, prometheus_port=0)
     async with started(build_app(settings, environ={})) as running:

@@ -37,7 +37,7 @@ def test_newest_first(count: int, start: str, expected: tuple[str, ...]) -> None
 @pytest.mark.parametrize(
     ("start", "expected"), [("d", "version d is disabled"), ("x", "version x is not in the vault")]
 )
-def test_a_named_version_that_cannot_be_mounted(start: str, expected: str) -> None:
+def test_k1_a_named_version_that_cannot_be_mounted(start: str, expected: str) -> None:
     """A named version that is absent or disabled is an error, not an empty folder (contract 6.9, defect 1)."""
     with pytest.raises(MountError, match=expected):
         newest(VERSIONS, 2, start)
@@ -50,7 +50,7 @@ def test_nothing_enabled() -> None:
 
 
 @given(st.lists(st.builds(ObjectVersion, st.text("abc", min_size=1, max_size=4), st.booleans(), st.integers(0, 3))))
-def test_the_order_does_not_depend_on_the_vaults(versions: list[ObjectVersion]) -> None:
+def test_k2_the_order_does_not_depend_on_the_vaults(versions: list[ObjectVersion]) -> None:
     """Versions with equal or missing times come in one order, whatever order the vault lists them in (defect 2)."""
     unique = list({one.version: one for one in versions}.values())
     if any(one.enabled for one in unique):
