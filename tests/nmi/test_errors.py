@@ -175,7 +175,10 @@ async def test_what_the_javascript_sdk_makes_of_it(world: World) -> None:
 
 
 def differences(found: dict[str, Outcome], said: dict[str, str]) -> dict[str, str]:
-    """Rows where an SDK did something else; seconds may differ by a third, for pauses have jitter."""
+    """Rows where an SDK did something else.
+
+    Seconds may differ by a third, for pauses have jitter, and be 5 more on a machine that does much else.
+    """
     wrong = {}
     for name, cell in said.items():
         match = CELL.match(cell)
@@ -183,6 +186,6 @@ def differences(found: dict[str, Outcome], said: dict[str, str]) -> dict[str, st
         outcome = found[name]
         tries, seconds = int(match[2] or 1), float(match[3] or 0)
         same = outcome.name == match[1] and outcome.tries == tries
-        if not same or abs(outcome.waited - seconds) > max(1.0, seconds / 3):
+        if not same or not seconds * 2 / 3 - 1 <= outcome.waited <= seconds * 4 / 3 + 5:
             wrong[name] = f"`{outcome.name}` after {outcome.tries} tries, {outcome.waited:.0f} s ({outcome.words})"
     return wrong
