@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,8 @@ from podidentity.kube.errors import ApiError, NotFound
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 MAX_MANIFEST = 4 * 2**20
 """Characters a manifest may have: far more than the API takes of one object, and safe to parse."""
+ESTABLISHING = 20.0
+"""Seconds an API server may take until it serves what a definition defines."""
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 Document = Mapping[str, object]
 
@@ -168,10 +172,13 @@ async def apply(client: KubeClient, path: Path, namespace: str = "default") -> A
     documents = read_documents(path)
     kinds = await discover(client)
     for document in documents:
-        base = str(document["apiVersion"])
-        wanted = next((k for k in kinds if k.kind == document["kind"] and k.base.endswith(f"/{base}")), None)
+        base, word = str(document["apiVersion"]), str(document["kind"])
+        wanted = _find(kinds, base, word)
+        if wanted is None and await _is_defined(client, base, word):
+            kinds = await _until_served(client, base, word)
+            wanted = _find(kinds, base, word)
         if wanted is None:
-            raise ConfigError(f"{path}: {_unknown(kinds, base, str(document['kind']))}")
+            raise ConfigError(f"{path}: {_unknown(kinds, base, word)}")
         metadata = _mapping(document["metadata"])
         target = wanted.path(str(metadata.get("namespace") or namespace), str(metadata["name"]))
         try:
@@ -179,6 +186,36 @@ async def apply(client: KubeClient, path: Path, namespace: str = "default") -> A
         except ApiError as error:
             raise ConfigError(f"{path}: {wanted.printed}/{metadata['name']}: {error}") from None
         yield f"{wanted.printed}/{metadata['name']} {outcome}"
+
+
+def _find(kinds: Iterable[Kind], base: str, word: str) -> Kind | None:
+    """The kind ``word`` of apiVersion ``base``."""
+    return next((kind for kind in kinds if kind.kind == word and kind.base.endswith(f"/{base}")), None)
+
+
+async def _is_defined(client: KubeClient, base: str, word: str) -> bool:
+    """Whether a CustomResourceDefinition has the kind, though discovery does not tell of it (yet)."""
+    try:
+        definitions = json.loads(await client.raw("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"))
+    except ApiError:
+        return False
+    group, _, version = base.partition("/")
+    return any(
+        (spec.get("group"), _mapping(spec.get("names")).get("kind")) == (group, word)
+        and version in {one.get("name") for one in _sequence(spec.get("versions"))}
+        for spec in (_mapping(item.get("spec")) for item in _sequence(definitions.get("items")))
+    )
+
+
+async def _until_served(client: KubeClient, base: str, word: str) -> list[Kind]:
+    """All kinds, once that one is among them, or after ``ESTABLISHING`` seconds without it."""
+    kinds = await discover(client)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ESTABLISHING):
+            while _find(kinds, base, word) is None:
+                await asyncio.sleep(0.1)
+                kinds = await discover(client)
+    return kinds
 
 
 async def _apply_one(client: KubeClient, target: str, document: Document) -> str:
