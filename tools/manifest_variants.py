@@ -1,5 +1,7 @@
 """Write the manifests of ``deploy/`` that are variants of ``deployment-rbac.yaml``, text for text: ``make manifests``.
 
+Also the chart's alerts, for those who install without the chart.
+
 One of them is edited by hand, so that the CRDs and the rest of what they share cannot differ. Each edit must find its
 text exactly once: a changed source fails here instead of giving a variant that lost its difference.
 """
@@ -77,6 +79,18 @@ _CREDENTIALS = (
     ("USER_ASSIGNED_MSI_CLIENT_ID", "UserAssignedMSIClientID", True),
 )
 """Variable, key of the Secret, whether it may be missing."""
+
+_ALERTS_HEAD = """\
+# The alerts of the chart, for the Prometheus operator and an installation without the chart. Prometheus selects rules
+# by labels: add those that yours asks for.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: aad-pod-identity
+  namespace: default
+spec:
+  groups:
+"""
 
 _KUBENET = '            - "--allow-network-plugin-kubenet=true"\n'
 _MANAGED_ARGS = '            - "--operation-mode=managed"\n            - "--forceNamespaced"\n'
@@ -177,6 +191,11 @@ def chart_crds(source: Documents) -> str:
     )
 
 
+def alerts(groups: str) -> str:
+    """The chart's groups of rules as an object."""
+    return _ALERTS_HEAD + "".join(f"    {line}\n" for line in groups.splitlines())
+
+
 VARIANTS: Mapping[str, Callable[[Documents], str]] = {
     "charts/aad-pod-identity/crds/crd.yaml": chart_crds,
     "podidentityforkubenet.yaml": kubenet,
@@ -192,6 +211,7 @@ def rendered(deploy: Path = DEPLOY) -> dict[str, str]:
     found = {name: variant(source) for name, variant in VARIANTS.items()}
     # The original's name of the same file.
     found["mic-exception.yaml"] = (deploy / "podidentityexception.yaml").read_text()
+    found["alerts.yaml"] = alerts((deploy / "charts/aad-pod-identity/files/alerts.yaml").read_text())
     return found
 
 
