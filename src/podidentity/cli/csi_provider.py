@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from podidentity.cli.component import serve, start_logging
 from podidentity.config.build import Build
-from podidentity.config.csi import csi_settings
+from podidentity.config.csi import FLAGS, csi_settings
 from podidentity.config.errors import VersionRequested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = ["FLAGS", "main"]
 
 
 def main(argv: Sequence[str]) -> int:

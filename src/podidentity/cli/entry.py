@@ -23,8 +23,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "roles": ("podidentity.cli.roles", "the role assignments mic needs: planned, checked, made"),
     "explain": ("podidentity.cli.explain", "why has my pod no token: its chain, link by link, and what to do"),
     "validate": ("podidentity.cli.validate", "run in a pod: try what it gets, and print a table"),
+    "completion": ("podidentity.cli.completion", "the completion script of bash, zsh or fish"),
     "version": ("podidentity.cli.version", "version, Python and platform"),
 }
+COMPLETE: Final = "__complete"
+"""What shells and kubectl ask with; no command for people."""
 _HELP: Final = frozenset({"-h", "--help", "help"})
 _INTERRUPTED: Final = 130
 _BROKEN_PIPE: Final = 141
@@ -41,8 +44,10 @@ def run(argv: Sequence[str]) -> int:
     words = list(argv[1:])
     if words[:1] == ["--version"]:
         words[0] = "version"
+    if words[:1] == [COMPLETE]:
+        return guarded("podidentity", lambda: _main("podidentity.cli.candidates", words[1:]))
     if words and words[0] in COMMANDS:
-        return guarded(f"podidentity {words[0]}", lambda: _command(words[0], words[1:]))
+        return guarded(f"podidentity {words[0]}", lambda: _main(COMMANDS[words[0]][0], words[1:]))
     return guarded("podidentity", lambda: _no_command(words))
 
 
@@ -55,8 +60,8 @@ def _hold_standard_descriptors() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the standard library's signature
 
 
-def _command(name: str, argv: Sequence[str]) -> int:
-    code: int = importlib.import_module(COMMANDS[name][0]).main(argv)
+def _main(module: str, argv: Sequence[str]) -> int:
+    code: int = importlib.import_module(module).main(argv)
     return code
 
 

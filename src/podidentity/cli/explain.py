@@ -7,14 +7,14 @@ import dataclasses
 import json
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from podidentity import __version__
 from podidentity.api.resources import PODS
-from podidentity.cli.typed import call
+from podidentity.cli.kube_options import Context, default_kubeconfig
+from podidentity.cli.typed import call, examples
 from podidentity.config.errors import ConfigError, UsageError
 from podidentity.insight.explain import gather
 from podidentity.insight.links import Link, State, chain, healthy, next_step
@@ -24,6 +24,8 @@ from podidentity.kube.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from podidentity.kube.target import KubeSettings
 
 MARKS: Final[Mapping[State, tuple[str, str]]] = {
     "ok": ("✓", "ok"),
@@ -42,12 +44,18 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: podidentity explain web-0 -n shop --kubeconfig ~/.kube/config")
+@app.command(
+    epilog=examples(
+        "podidentity explain web-0 -n shop",
+        "podidentity explain web-0 --context prod --kubeconfig ~/.kube/config -o json",
+    )
+)
 def explain(
     pod: Annotated[str, typer.Argument(metavar="POD", help="The pod's name.", show_default=False)],
     *,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; else the context's.")] = "",
     kubeconfig: Annotated[str, typer.Option(envvar="KUBECONFIG", help="Else ~/.kube/config, or the pod's own.")] = "",
+    context: Context = "",
     output: Annotated[str, typer.Option("--output", "-o", help="text or json.")] = "text",
 ) -> int:
     """Print each link with its evidence, then the one thing to do.
@@ -58,18 +66,13 @@ def explain(
         raise UsageError(f"--output {output}: must be text or json")
     if not pod or "/" in pod:
         raise UsageError(f"POD {pod!r}: must be the name of a pod; its namespace goes to --namespace")
-    links = asyncio.run(_links(pod, namespace, kubeconfig or _default_kubeconfig()))
+    settings = load_settings(kubeconfig or default_kubeconfig(), os.environ, context=context)
+    links = asyncio.run(_links(pod, namespace, settings))
     print(_as_json(links) if output == "json" else _as_text(links))
     return 0 if healthy(links) else 1
 
 
-def _default_kubeconfig() -> str:
-    path = Path("~/.kube/config").expanduser()
-    return str(path) if path.is_file() else ""
-
-
-async def _links(name: str, namespace: str, kubeconfig: str) -> tuple[Link, ...]:
-    settings = load_settings(kubeconfig, os.environ)
+async def _links(name: str, namespace: str, settings: KubeSettings) -> tuple[Link, ...]:
     async with KubeClient(settings, user_agent=f"podidentity-explain/{__version__}", timeout=10) as client:
         look = Look(client)
         space = namespace or settings.namespace

@@ -34,6 +34,7 @@ from podidentity.cli.lab_options import (
     with_options,
 )
 from podidentity.cli.lab_up import STOP_SECONDS, hold, read_spec, start_in_background
+from podidentity.cli.typed import examples
 from podidentity.config.errors import ConfigError
 from podidentity.kube.errors import KubeError
 from podidentity.lab import access
@@ -53,6 +54,7 @@ _SIGNALLED = 128
 app = typer.Typer(
     help="A whole cluster on this machine: no Docker, no Azure account, no internet.",
     no_args_is_help=True,
+    epilog=examples("podidentity lab up", "podidentity lab get pods -A", "podidentity lab down --remove"),
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -92,7 +94,13 @@ def _running(directory: Path) -> Layout:
     return layout
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity lab up",
+        "podidentity lab up --nodes 3 --network routed --api-server real",
+        "podidentity lab up --dir /tmp/second --foreground",
+    )
+)
 def up(  # noqa: PLR0917 - each is an option of its own
     directory: Directory = DEFAULT_DIRECTORY,
     nodes: Nodes = None,
@@ -116,7 +124,7 @@ def up(  # noqa: PLR0917 - each is an option of its own
         raise
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab down", "podidentity lab down --remove"))
 def down(
     directory: Directory = DEFAULT_DIRECTORY,
     remove: Annotated[bool, typer.Option("--remove", help="Remove its files too.")] = False,
@@ -142,7 +150,7 @@ def down(
         typer.echo(f"Its files are removed{f', not {directory} itself{kept}' if kept else ''}.")
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab status"))
 def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Say whether a lab runs in --dir and what runs in it."""
     layout = _running(directory)
@@ -152,7 +160,7 @@ def status(directory: Directory = DEFAULT_DIRECTORY) -> None:
         typer.echo(_run(_table(layout, word, "", "default", every=word == "pods")))
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab kubeconfig"))
 def kubeconfig(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Print the path of the lab's kubeconfig."""
     typer.echo(_running(directory).kubeconfig)
@@ -173,7 +181,7 @@ async def _table(layout: Layout, word: str, name: str, namespace: str, *, every:
         return await access.get_table(cluster.client, kind, namespace, name, all_namespaces=every)
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab get pods -A", "podidentity lab get azureassignedidentities"))
 def get(
     kind: str,
     name: Annotated[str, typer.Argument()] = "",
@@ -187,7 +195,11 @@ def get(
     typer.echo(_run(_table(_running(directory), kind, name, namespace, every=every)))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity lab apply deploy/deployment-rbac.yaml", "podidentity lab apply identity.yaml binding.yaml -n shop"
+    )
+)
 def apply(files: list[Path], directory: Directory = DEFAULT_DIRECTORY, namespace: Namespace = "default") -> None:
     """Create or change the objects of YAML files, as `kubectl apply -f` does."""
     layout = _running(directory)
@@ -201,7 +213,7 @@ def apply(files: list[Path], directory: Directory = DEFAULT_DIRECTORY, namespace
     _run(work())
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab logs demo", "podidentity lab logs mic-0 --since 5m --tail 100"))
 def logs(
     pod: str,
     directory: Directory = DEFAULT_DIRECTORY,
@@ -221,7 +233,14 @@ def logs(
     typer.echo(_run(work()), nl=False)
 
 
-@app.command(name="exec", context_settings={"ignore_unknown_options": True})
+@app.command(
+    name="exec",
+    context_settings={"ignore_unknown_options": True},
+    epilog=examples(
+        "podidentity lab exec demo -- ls /mnt/secrets-store",
+        "podidentity lab exec demo -n shop -- podidentity validate",
+    ),
+)
 def execute(
     pod: str,
     command: Annotated[list[str], typer.Argument(help="After --, the command.")],
@@ -244,7 +263,7 @@ def execute(
     raise typer.Exit(_run(work()))
 
 
-@app.command()
+@app.command(epilog=examples("podidentity lab demo", "podidentity lab demo --full --json"))
 def demo(
     *,
     nodes: Nodes = None,

@@ -19,6 +19,11 @@ def main(argv: "Sequence[str]" = ()) -> None:
     sys.exit(run(argv or sys.argv))
 
 
+def complete() -> None:
+    """Answer kubectl, which asks ``kubectl_complete-podidentity WORD...`` what may come next."""
+    main((sys.argv[0], "__complete", *sys.argv[1:]))
+
+
 def too_old(version: "Sequence[object]") -> str:
     """Say what is wrong with a Python of that version; nothing when it is new enough."""
     if tuple(version[:2]) >= OLDEST:

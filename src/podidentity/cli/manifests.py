@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podidentity.cli.files import read_file
-from podidentity.cli.typed import call
+from podidentity.cli.typed import call, examples
 from podidentity.config.errors import ConfigError
 from podidentity.manifests.az_identities import read_identities
 from podidentity.manifests.installation import EXCEPTIONS, FILES, Mode, Wish, exceptions, installation
@@ -32,13 +32,22 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Manifests to install podidentity, and those of your identities.",
     no_args_is_help=True,
+    epilog=examples(
+        "podidentity manifests install | kubectl apply -f -",
+        "podidentity manifests render --terraform outputs.json --output PodId",
+    ),
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity manifests install | kubectl apply -f -",
+        "podidentity manifests install --mode kubenet --namespace identities --tag v0.1.0",
+    )
+)
 def install(
     mode: Annotated[
         Mode,
@@ -72,7 +81,12 @@ def install(
     print(text, end="")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity manifests policy | kubectl apply -f -",
+        "podidentity manifests policy --deny --mic identities/mic-sa",
+    )
+)
 def policy(
     *,
     deny: Annotated[bool, typer.Option("--deny", help="Refuse; without it they warn.")] = False,
@@ -87,7 +101,12 @@ def policy(
     print(policies(shipped(POLICIES).read_text(), mic or (), deny=deny), end="")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity manifests render --terraform outputs.json --output PodId",
+        "podidentity manifests render --identities identities.json --name app1 --vault kv1 --secret db-password",
+    )
+)
 def render(
     *,
     terraform: Annotated[Path | None, typer.Option(help="What `terraform output -json` prints; - for stdin.")] = None,

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from podidentity.cli.component import serve, start_logging
 from podidentity.config.build import Build
 from podidentity.config.errors import VersionRequested
-from podidentity.config.nmi import nmi_settings
+from podidentity.config.nmi import FLAGS, nmi_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+__all__ = ["FLAGS", "main"]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ from podidentity.cli.roles_source import (
     Subscription,
     TerraformFile,
 )
-from podidentity.cli.typed import call
+from podidentity.cli.typed import call, examples
 from podidentity.config.errors import ConfigError
 from podidentity.manifests import role_apply, role_output, role_principals, role_table
 from podidentity.manifests.role_facts import facts
@@ -92,6 +92,10 @@ AuthOption = Annotated[
 app = typer.Typer(
     help="The role assignments that mic needs: worked out, compared with Azure's, made where they are missing.",
     no_args_is_help=True,
+    epilog=examples(
+        "podidentity roles plan --terraform outputs.json",
+        "podidentity roles check --aks aks.json --identities identities.json",
+    ),
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -118,7 +122,13 @@ class _Azure:
             await client.close()
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity roles plan --terraform outputs.json",
+        "podidentity roles plan --aks aks.json --identities identities.json -o az",
+        "podidentity roles plan --azure-json /etc/kubernetes/azure.json --kubeconfig ~/.kube/config",
+    )
+)
 def plan(  # noqa: PLR0917 - each is an option of its own
     terraform: TerraformFile = None,
     aks: AksFile = None,
@@ -153,7 +163,12 @@ def plan(  # noqa: PLR0917 - each is an option of its own
             _show(role_table.plan_table(needs), ("Wider is possible, and opens more:", *notes) if notes else ())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity roles check --terraform outputs.json",
+        "podidentity roles check --aks aks.json --identities identities.json --auth cli -o json",
+    )
+)
 def check(  # noqa: PLR0917 - each is an option of its own
     terraform: TerraformFile = None,
     aks: AksFile = None,
@@ -177,7 +192,12 @@ def check(  # noqa: PLR0917 - each is an option of its own
     return _run(_check(options.said(), _Azure(cloud, auth), scope, output, walkthrough=walkthrough))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity roles apply --terraform outputs.json --dry-run",
+        "podidentity roles apply --terraform outputs.json --wait 600",
+    )
+)
 def apply(  # noqa: PLR0917 - each is an option of its own
     terraform: TerraformFile = None,
     aks: AksFile = None,

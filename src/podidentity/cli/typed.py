@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 _USAGE = 2
 
 
+def examples(*lines: str) -> str:
+    """The end of a help text: whole command lines, one below the other."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 def call(app: typer.Typer, argv: Sequence[str], program: str) -> int:
     """Run ``app`` and give its exit code; what typer refuses is a UsageError that names the subcommand."""
     streams = sys.stdout, sys.stderr

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from podidentity.azure.imds import ImdsClient
 from podidentity.azure.keyvault import KeyVaultClient
-from podidentity.cli.typed import call
+from podidentity.cli.typed import call, examples
 from podidentity.config.errors import UsageError
 from podidentity.insight.validate import Finding, Wish, validate
 
@@ -29,7 +29,12 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "podidentity validate",
+        "podidentity validate --vault-url https://kv1.vault.azure.net --secret db-password",
+    )
+)
 def try_all(
     *,
     client_id: Annotated[str, typer.Option(help="The identity's client id.")] = "",

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from podidentity.cli.typed import call
+from podidentity.cli.typed import call, examples
 from podidentity.config.build import Build
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 
-@app.command()
+@app.command(epilog=examples("podidentity version", "podidentity version --json"))
 def version(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
 ) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from podidentity.config import goflag
 from podidentity.config.errors import ConfigError, UsageError
 from podidentity.config.flags import BOOL, DURATION, PORT, TEXT, Flag
-from podidentity.config.settings import CommonSettings, above_zero, flag, one_of, read_flags, switch
+from podidentity.config.settings import CommonSettings, above_zero, flag, flag_table, one_of, read_flags, switch
 
 _WITHOUT_EFFECT: Final[tuple[Flag[bool] | Flag[int] | Flag[str], ...]] = (
     Flag("enable-pprof", BOOL, default=False, help=""),
@@ -53,9 +53,21 @@ class CsiSettings(CommonSettings):
         return "json" if self.log_format_json else "text"
 
 
+FLAGS: Final = flag_table(
+    CsiSettings,
+    "csi-provider",
+    _WITHOUT_EFFECT,
+    (
+        "podidentity csi-provider --endpoint=unix:///provider/azure.sock",
+        "podidentity csi-provider --endpoint=unix:///provider/azure.sock --nmi-socket=/run/podidentity/host-token.sock",
+    ),
+)
+"""All flags."""
+
+
 def csi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> CsiSettings:
     """Build the settings from the arguments after ``csi-provider``. Errors: ``config.errors``."""
-    given = read_flags(CsiSettings, argv, goflag.parse, "csi-provider", _WITHOUT_EFFECT)
+    given = read_flags(CsiSettings, argv, goflag.parse, FLAGS)
     scheme = next((one for one in _SCHEMES if given.endpoint.lower().startswith(one)), "")
     if not scheme or len(given.endpoint) == len(scheme):
         raise UsageError(f"invalid endpoint: {given.endpoint}; write --endpoint=unix:///path or tcp://host:port")

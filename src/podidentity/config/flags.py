@@ -132,10 +132,11 @@ class Parsed:
 
 
 class Table:
-    """The flags of one component."""
+    """The flags of one component; ``examples``: whole command lines."""
 
-    def __init__(self, command: str, flags: Iterable[Flag[Any]]) -> None:
+    def __init__(self, command: str, flags: Iterable[Flag[Any]], examples: Sequence[str] = ()) -> None:
         self.command = command
+        self.examples = tuple(examples)
         self.flags = {flag.name: flag for flag in flags}
 
     def find(self, name: str, shown: str, like: str = "") -> Flag[Any]:
@@ -150,7 +151,7 @@ class Table:
         if name in {"h", "help"}:
             raise HelpRequested(self.usage())
         near = nearest(like or name, self.flags)
-        raise UsageError(f"unknown flag {shown}; {f'did you mean {_dashed(near)}?' if near else 'see --help'}")
+        raise UsageError(f"unknown flag {shown}; {f'did you mean {dashed(near)}?' if near else 'see --help'}")
 
     def usage(self) -> str:
         """Give the usage text, sorted by name; flags without help come together at the end."""
@@ -161,16 +162,19 @@ class Table:
                 default = flag.kind.write(flag.default)
                 word = "" if flag.is_bool else f" {flag.kind.word}"
                 lines += [
-                    f"  {_dashed(name)}{word}",
+                    f"  {dashed(name)}{word}",
                     f"        {flag.help}{f' (default {default})' if default else ''}",
                 ]
-        silent = [_dashed(name) for name in sorted(self.flags) if not self.flags[name].help]
+        silent = [dashed(name) for name in sorted(self.flags) if not self.flags[name].help]
         if silent:
             lines += ["", f"accepted without effect: {' '.join(silent)}"]
+        if self.examples:
+            lines += ["", "examples:", *(f"  {line}" for line in self.examples)]
         return "\n".join(lines)
 
 
-def _dashed(name: str) -> str:
+def dashed(name: str) -> str:
+    """Give the flag of that name as it is written."""
     return f"-{name}" if len(name) == 1 else f"--{name}"
 
 

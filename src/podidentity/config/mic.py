@@ -18,6 +18,7 @@ from podidentity.config.settings import (
     azure_environ_field,
     dated,
     flag,
+    flag_table,
     namespaced,
     one_of,
     read_flags,
@@ -113,9 +114,22 @@ class MicSettings(CommonSettings):
         return self.client_qps if "client_qps" in self.given else 0.0
 
 
+FLAGS: Final = flag_table(
+    MicSettings,
+    "mic",
+    _WITHOUT_EFFECT,
+    (
+        "podidentity mic --cloudconfig=/etc/kubernetes/azure.json --v=5",
+        "podidentity mic --kubeconfig=admin.kubeconfig --cloudconfig=azure.json --identity-removal-linger=5m",
+        "podidentity mic --drain --drain-deployment=default/mic",
+    ),
+)
+"""All flags."""
+
+
 def mic_settings(argv: Sequence[str], environ: Mapping[str, str], hostname: str) -> MicSettings:
     """Build the settings from the arguments after ``mic``. Errors: ``config.errors``."""
-    given = read_flags(MicSettings, argv, goflag.parse, "mic", _WITHOUT_EFFECT)
+    given = read_flags(MicSettings, argv, goflag.parse, FLAGS)
     namespace = environ.get("MIC_POD_NAMESPACE", "")
     if not namespace:
         raise ConfigError("MIC_POD_NAMESPACE is not set; set it to mic's own namespace (fieldRef metadata.namespace)")

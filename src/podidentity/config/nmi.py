@@ -19,6 +19,7 @@ from podidentity.config.settings import (
     azure_environ,
     azure_environ_field,
     flag,
+    flag_table,
     one_of,
     read_flags,
     switch,
@@ -226,9 +227,22 @@ class NmiSettings(CommonSettings):
     azure_environ: Mapping[str, str] = azure_environ_field()
 
 
+FLAGS: Final = flag_table(
+    NmiSettings,
+    "nmi",
+    _WITHOUT_EFFECT,
+    (
+        "podidentity nmi --node=aks-nodepool1-0 --block-instance-metadata",
+        "podidentity nmi --node=aks-nodepool1-0 --operation-mode=managed --forceNamespaced",
+        "podidentity nmi --uninstall-datapath",
+    ),
+)
+"""All flags."""
+
+
 def nmi_settings(argv: Sequence[str], environ: Mapping[str, str]) -> NmiSettings:
     """Build the settings from the arguments after ``nmi``. Errors: ``config.errors``."""
-    given = read_flags(NmiSettings, argv, pflag.parse, "nmi", _WITHOUT_EFFECT)
+    given = read_flags(NmiSettings, argv, pflag.parse, FLAGS)
     settings = replace(
         given,
         operation_mode=given.operation_mode.lower(),

@@ -84,9 +84,20 @@ def at_least(lowest: N) -> Callable[[N], str]:
     return lambda value: "" if value >= lowest else f"must be at least {lowest:g}"
 
 
-def one_of(*words: str) -> Callable[[str], str]:
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A check that knows its words: for completion."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, value: str) -> str:
+        """Say what is wrong with ``value``."""
+        return "" if value in self.words else f"is none of {', '.join(self.words)}"
+
+
+def one_of(*words: str) -> OneOf:
     """Give a check for a word."""
-    return lambda value: "" if value in words else f"is none of {', '.join(words)}"
+    return OneOf(words)
 
 
 def dated(value: str) -> str:
@@ -144,17 +155,26 @@ class Grammar(Protocol):
         """Read a command line."""
 
 
-def read_flags(
-    settings: type[S], argv: Sequence[str], grammar: Grammar, command: str, without_effect: Iterable[Flag[Any]] = ()
-) -> S:
+def flag_table(
+    settings: type[CommonSettings],
+    command: str,
+    without_effect: Iterable[Flag[Any]] = (),
+    examples: Sequence[str] = (),
+) -> Table:
+    """Give the flags of a component; ``without_effect``: further ones, without help, that are accepted."""
+    fields = (item.metadata["flag"] for item in _flag_fields(settings))
+    return Table(command, (VERSION, *fields, *_KLOG, *without_effect), examples)
+
+
+def read_flags(settings: type[S], argv: Sequence[str], grammar: Grammar, table: Table) -> S:
     """Fill the fields that have flags from ``argv`` (without the command's name); the others keep their defaults.
 
-    ``without_effect``: further flags that are accepted; each one given becomes a notice. UsageError, HelpRequested,
-    VersionRequested.
+    ``table``: the ``flag_table`` of these settings. A flag without help that is given becomes a notice. UsageError,
+    HelpRequested, VersionRequested.
     """
     flags = {item.name: cast("Flag[Any]", item.metadata["flag"]) for item in _flag_fields(settings)}
-    dropped = (*_KLOG, *without_effect)
-    parsed = grammar(argv, Table(command, (VERSION, *flags.values(), *dropped)))
+    dropped = [one for one in table.flags.values() if not one.help]
+    parsed = grammar(argv, table)
     if parsed.values.get(VERSION.name):
         raise VersionRequested
     notices = [

@@ -60,13 +60,15 @@ T = TypeVar("T")
 _NOBODY: Final = _User()
 
 
-def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--kubeconfig") -> KubeSettings:
-    """Load the current context of the kubeconfig ``path``; its relative paths are relative to its folder.
+def load_kubeconfig(
+    path: Path, environ: Mapping[str, str], *, option: str = "--kubeconfig", context: str = ""
+) -> KubeSettings:
+    """Load a context (the current one by default) of the kubeconfig ``path``, with paths relative to its folder.
 
     Raises ConfigError, one line that names the file and what to do.
     """
     path = path.expanduser()
-    context, cluster, user = _choose(path, option)
+    chosen, cluster, user = _choose(path, option, context)
 
     def absolute(name: str | None) -> str:
         return str(path.parent / name) if name else ""
@@ -77,7 +79,7 @@ def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--
         ca_file="" if ca_data else absolute(cluster.certificate_authority),
         ca_data=ca_data,
         insecure=cluster.insecure_skip_tls_verify,
-        namespace=context.namespace or "default",
+        namespace=chosen.namespace or "default",
         token_source=_token_source(path, user, environ),
         client_cert_file=absolute(user.client_certificate),
         client_key_file=absolute(user.client_key),
@@ -86,8 +88,8 @@ def load_kubeconfig(path: Path, environ: Mapping[str, str], *, option: str = "--
     )
 
 
-def _choose(path: Path, option: str) -> tuple[_Context, _Cluster, _User]:
-    """Pick the current context, its cluster and its user."""
+def _choose(path: Path, option: str, wanted: str) -> tuple[_Context, _Cluster, _User]:
+    """Pick the wanted or the current context, its cluster and its user."""
     if not path.is_file():
         raise ConfigError(f"{path}: Configuration file {path} not found; use {option} to name a kubeconfig file")
     try:
@@ -95,14 +97,17 @@ def _choose(path: Path, option: str) -> tuple[_Context, _Cluster, _User]:
         contexts = _named(config["contexts"], "context", _Context)
         clusters = _named(config["clusters"], "cluster", _Cluster)
         users = _named(config.get("users") or [], "user", _User)
-        name = config.get("current-context")
+        name = wanted or config.get("current-context")
         if not name:
             raise ConfigError(
                 f"{path}: no current-context (contexts there: {', '.join(sorted(contexts)) or 'none'}); choose one "
                 f"with `kubectl --kubeconfig {path} config use-context NAME`"
             )
         if name not in contexts:
-            raise ConfigError(f"{path}: Context '{name}' not found; use {option} to name a kubeconfig file")
+            raise ConfigError(
+                f"{path}: Context '{name}' not found; use {option} to name a kubeconfig file"
+                + (f", or one of its contexts: {', '.join(sorted(contexts)) or 'none'}" if wanted else "")
+            )
         context = contexts[name]
         return context, clusters[context.cluster], users[context.user] if context.user else _NOBODY
     except KeyError as error:

@@ -24,15 +24,18 @@ def load_settings(
     *,
     service_account: Path = SERVICE_ACCOUNT,
     option: str = "--kubeconfig",
+    context: str = "",
 ) -> KubeSettings:
     """Load settings from the file ``kubeconfig``, or of the pod we run in when it is empty. Raises ConfigError.
 
-    ``option``: where the user names the file, for messages.
+    ``option``: where the user names the file, for messages; ``context``: of the file, instead of its current one.
     """
     if kubeconfig:
         from podidentity.kube.kubeconfig import load_kubeconfig  # noqa: PLC0415 - a component in a cluster has none
 
-        return load_kubeconfig(Path(kubeconfig), environ, option=option)
+        return load_kubeconfig(Path(kubeconfig), environ, option=option, context=context)
+    if context:
+        raise ConfigError(f"--context {context}: there is no kubeconfig to take it from; use {option} to name one")
     return in_cluster(environ, service_account, option=option)
 
 
