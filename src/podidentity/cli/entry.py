@@ -22,6 +22,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "manifests": ("podidentity.cli.manifests", "manifests to install podidentity, and those of your identities"),
     "roles": ("podidentity.cli.roles", "the role assignments mic needs: planned, checked, made"),
     "explain": ("podidentity.cli.explain", "why has my pod no token: its chain, link by link, and what to do"),
+    "doctor": ("podidentity.cli.doctor", "what is wrong, or not safe, in a cluster: findings with evidence and fix"),
     "validate": ("podidentity.cli.validate", "run in a pod: try what it gets, and print a table"),
     "completion": ("podidentity.cli.completion", "the completion script of bash, zsh or fish"),
     "version": ("podidentity.cli.version", "version, Python and platform"),
