@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from podidentity.api.core import Node, Pod, PodSpec, PodStatus
 from podidentity.api.identity import (
@@ -21,7 +21,7 @@ from podidentity.rules.selection import TERMINAL_PHASES
 
 LABELS: Final = ("component", "app.kubernetes.io/component")
 """Labels by which the shipped manifests and the chart, the original's too, tell ``mic`` and ``nmi``."""
-_FALSE: Final = frozenset({"false", "f", "0"})
+_FALSE: Final = frozenset({"false", "f", "0", "off"})
 
 
 class EnvVar(Struct, frozen=True):
@@ -196,9 +196,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class LockSeen:
-    """One of the leader's records; ``record`` None: nobody ever held it."""
+    """One of the leader's records: ``kind`` is leases or endpoints; ``record`` None: nobody ever held it."""
 
-    kind: Literal["leases", "endpoints"]
+    kind: str
     name: str
     record: Record | None
 

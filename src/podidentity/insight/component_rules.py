@@ -213,9 +213,7 @@ RULES: Final = (
     Rule("PI006-two-leaders", "error", "Lease and Endpoints name different leaders", ("locks",), _two_leaders),
     Rule("PI007-definitions", "error", "A CustomResourceDefinition is missing or too old", ("pods", "crds"), _crds),
     Rule("PI008-agent-not-ready", "error", "A pod of nmi is not ready", ("pods",), _agent_not_ready),
-    Rule(
-        "PI009-not-ready", "error", "What a component names as its trouble", ("mic_told", "nmi_told"), _not_ready_told
-    ),
+    Rule("PI009-not-ready", "error", "A component names its trouble", ("mic_told", "nmi_told"), _not_ready_told),
     Rule("PI010-no-redirect", "error", "A node without guard and redirect", ("nmi_told",), _redirect),
     Rule("PI011-no-agent", "error", "Pods in need on a node without nmi", ("pods",), _no_agent),
     Rule("PI012-two-agents", "error", "Two installations of nmi", ("pods",), _two_agents),

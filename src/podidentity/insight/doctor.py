@@ -16,14 +16,14 @@ from podidentity.api.resources import (
     Resource,
 )
 from podidentity.config.errors import ConfigError
-from podidentity.insight import component_rules, object_rules
+from podidentity.insight import component_rules, object_rules, reach_rules
 from podidentity.insight.cluster import Cluster, Crd, LockSeen, SeenPod, Told, component
 from podidentity.insight.look import Hidden, Look
 from podidentity.kube.records import ENDPOINTS_FORM, LEASE_FORM, Form
 
 T = TypeVar("T", bound=KubeObject)
 
-RULES: Final = (*component_rules.RULES, *object_rules.RULES)
+RULES: Final = (*component_rules.RULES, *object_rules.RULES, *reach_rules.RULES)
 PORTS: Final = {"mic": 8080, "nmi": 8085}
 """Ports of ``/status`` where the command line names none."""
 LOCK: Final = "aad-pod-identity-mic"
@@ -64,8 +64,7 @@ class _Reader:
         if isinstance(found, Hidden):
             self.hidden["locks"] = found
             return ()
-        kind = "leases" if form.resource.plural == "leases" else "endpoints"
-        return (LockSeen(kind, f"{space}/{name}", form.read(found) if found else None),)
+        return (LockSeen(form.resource.plural, f"{space}/{name}", form.read(found) if found else None),)
 
     async def told(self, name: str, pods: tuple[SeenPod, ...]) -> tuple[Told, ...]:
         """What the pods tell; hidden only when none of them tells anything."""
@@ -87,7 +86,7 @@ class _Reader:
 
 
 async def read(look: Look, now: float) -> Cluster:
-    """Read the cluster with the caller's rights; ``now`` is seconds since the epoch. ConfigError: it does not answer."""
+    """Read with the caller's rights; ``now`` is seconds since the epoch. ConfigError: the cluster does not answer."""
     reader = _Reader(look)
     pods = await reader.all_of("pods", _PODS)
     unseen = reader.hidden.get("pods")
