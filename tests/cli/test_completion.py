@@ -17,7 +17,7 @@ import pytest
 from podidentity.cli.candidates import candidates
 from podidentity.cli.entry import COMMANDS, run
 
-SECONDS = 60
+SECONDS = 100
 
 
 @pytest.mark.parametrize(
@@ -104,25 +104,26 @@ def shell(name: str) -> str:
 
 def typed_at(argv: Sequence[str], setup: str, keys: str, wanted: str, environ: Mapping[str, str]) -> str:
     """What a shell on a terminal shows after ``setup`` and ``keys``, as soon as ``wanted`` is there."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(environ["HOME"])
-        os.execve(argv[0], list(argv), dict(environ))
+    terminal, inner = pty.openpty()
     try:
-        shown = _until(terminal, "READY", b"") if _send(terminal, f"{setup}; echo REA''DY\n") else ""
-        _send(terminal, keys)
-        return shown + _until(terminal, wanted, b"")
+        process = subprocess.Popen(
+            argv, stdin=inner, stdout=inner, stderr=inner, cwd=environ["HOME"], env=environ, start_new_session=True
+        )
     finally:
-        os.close(terminal)  # the terminal hangs up, and the shell ends
-        os.waitpid(pid, 0)
+        os.close(inner)
+    try:
+        os.write(terminal, f"{setup}; echo REA''DY\n".encode())
+        shown = _until(terminal, "READY")
+        os.write(terminal, keys.encode())
+        return shown + _until(terminal, wanted)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
 
 
-def _send(terminal: int, text: str) -> bool:
-    return os.write(terminal, text.encode()) > 0
-
-
-def _until(terminal: int, wanted: str, seen: bytes) -> str:
-    deadline = time.monotonic() + SECONDS
+def _until(terminal: int, wanted: str) -> str:
+    seen, deadline = b"", time.monotonic() + SECONDS
     while wanted.encode() not in seen and time.monotonic() < deadline:
         if select.select([terminal], [], [], 1.0)[0]:
             try:

@@ -76,8 +76,14 @@ def _of_typer(found: Any) -> Command:
         tuple(map(_option, options)),
         {name: _of_typer(one) for name, one in inner.items() if not one.hidden},
         files=any(_kind(one) is Path for one in arguments),
-        examples=tuple((found.epilog or "").split("\n\n")[1:]),
+        examples=_examples(found.epilog or ""),
     )
+
+
+def _examples(epilog: str) -> tuple[str, ...]:
+    """The command lines of ``typed.examples``, or of one line that begins with ``Example:``."""
+    lines = (line.removeprefix("Example: ") for line in epilog.split("\n\n"))
+    return tuple(line for line in lines if line.startswith("podidentity "))
 
 
 def _option(parameter: Any) -> Option:
