@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.insight.clusters import (
@@ -17,6 +18,7 @@ from tests.insight.clusters import (
     binding,
     component,
     crd,
+    exception,
     identity,
     lock,
     mic_told,
@@ -26,12 +28,13 @@ from tests.insight.clusters import (
     record,
 )
 
-from podidentity.insight.cluster import Cluster
+from podidentity.insight.cluster import Cluster, HostPath, Volume
 from podidentity.insight.doctor import RULES
 from podidentity.insight.findings import examine, named, reaches
 from podidentity.insight.look import Hidden
 from podidentity.insight.sarif import sarif
 
+KUBENET = "--allow-network-plugin-kubenet=true"
 BEHAVIOR = {"aadpodidentity.k8s.io/Behavior": "namespaced"}
 
 
@@ -121,6 +124,24 @@ BROKEN: dict[str, list[tuple[Cluster, str]]] = {
     "PI032-host-network": [(also(pod("w2", host_network=True)), "pod team/w2")],
     "PI033-secret-elsewhere": [(replace(HEALTHY, identities=(principal(secret_namespace="x"),)), "namespace x")],
     "PI034-own-endpoint": [(replace(HEALTHY, identities=(principal(endpoint="https://evil"),)), "https://evil")],
+    "PI040-let-through": [(replace(HEALTHY, exceptions=(exception("x", "team", aadpodidbinding="WEB"),)), "team/web")],
+    "PI041-idle-exception": [(replace(HEALTHY, exceptions=(exception("x", "team", app="no"),)), "exception team/x")],
+    "PI042-identity-unused": [
+        (replace(HEALTHY, exceptions=(exception("x", "team", aadpodidbinding="web"),)), "exception team/x lets it past")
+    ],
+    "PI043-second-interface": [(also(pod("w2", annotations={"k8s.v1.cni.cncf.io/networks": "sriov"})), "pod team/w2")],
+    "PI044-shared-bridge": [
+        (pods(*MICS, component("nmi-0", KUBENET), pod("w2", drop=())), "node node-0: kubenet is allowed unchecked")
+    ],
+    "PI045-machine-credentials": [
+        (also(pod("w2", volumes=(Volume(host_path=HostPath(path=path)),))), f"mounts the node's {path},")
+        for path in ("/", "/etc", "/etc/kubernetes/", "/etc/kubernetes/azure.json")
+    ],
+    "PI046-unsafe-flags": [
+        (also(component("nmi-9", flag, owner="old")), flag)
+        for flag in ("--metadata-header-required=false", "--source-check=off", "--allow-cross-namespace-secrets=true")
+    ],
+    "PI047-host-network-pods": [(also(pod("w2", "", host_network=True)), "namespace team: w2")],
 }
 """Of each rule: clusters that break it, and words of what is said."""
 
@@ -141,6 +162,11 @@ SOUND: dict[str, Cluster] = {
     "PI027-orphaned": replace(HEALTHY, assigned=(record(of="gone", creation_timestamp=JUST_NOW),)),
     "PI028-waiting": replace(HEALTHY, assigned=(record("Created", creation_timestamp=JUST_NOW),)),
     "PI031-other-namespaces": replace(also(pod("w2", namespace="other")), identities=(identity(**BEHAVIOR),)),
+    "PI040-let-through": replace(HEALTHY, exceptions=(exception("x", "other", aadpodidbinding="web"),)),
+    "PI044-shared-bridge": pods(component("nmi-0", KUBENET, "--cni-results=/x"), pod("w2", drop=())),
+    "PI045-machine-credentials": also(pod("w2", volumes=(Volume(host_path=HostPath(path="/etc/kube")), Volume()))),
+    "PI046-unsafe-flags": also(component("nmi-0", "--block-wireserver=true", "--source-check=on")),
+    "PI047-host-network-pods": also(pod("w2", "", host_network=True, namespace="kube-system")),
 }
 """Of some rules: what looks like a breach and is none."""
 
@@ -239,3 +265,10 @@ def test_sarif() -> None:
     told = run["invocations"][0]["toolExecutionNotifications"]
     assert len(told) == len(report.unseen) > 0
     assert "needs the right to get pods/proxy" in told[0]["message"]["text"]
+
+
+def test_the_page_lists_the_rules() -> None:
+    """Whoever looks a rule up finds it as it is."""
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/doctor.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `PI")]
+    assert rows == [f"| `{one.id}` | {one.severity} | {one.title} | {', '.join(one.needs)} |" for one in RULES]
