@@ -106,14 +106,15 @@ def test_the_options_of_kubectl_count(kubectl: Kubectl, two_contexts: Path) -> N
         kubectl(*explain, "--context=alive", "-n", "other", KUBECONFIG=str(two_contexts)),
         kubectl(*explain, f"--kubeconfig={two_contexts}", "--context=aliev"),
         kubectl(*explain, "--context=alive"),
+        kubectl("podidentity", "doctor", "--context=alive"),
     ]
-    said = [line.err.removeprefix("podidentity explain: ").rstrip("\n") for line in lines]
-    assert [line.code for line in lines] == [1, 1, 1, 1]
+    said = [line.err.partition(": ")[2].rstrip("\n") for line in lines]
+    assert [line.code for line in lines] == [1, 1, 1, 1, 1]
     assert said == [
         "there is no pod web in namespace shop; name another one with --namespace",
         "there is no pod web in namespace other; name another one with --namespace",
         f"{two_contexts}: Context 'aliev' not found; {hint}",
-        "--context alive: there is no kubeconfig to take it from; use --kubeconfig to name one",
+        *["--context alive: there is no kubeconfig to take it from; use --kubeconfig to name one"] * 2,
     ]
 
 

@@ -8,13 +8,13 @@ import json
 import os
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from podidentity import __version__
-from podidentity.cli.typed import call
+from podidentity.cli.kube_options import Context, default_kubeconfig
+from podidentity.cli.typed import call, examples
 from podidentity.config.errors import UsageError
 from podidentity.insight.doctor import RULES, read
 from podidentity.insight.findings import SEVERITIES, Finding, Report, examine, named, reaches
@@ -26,6 +26,8 @@ from podidentity.kube.settings import load_settings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from podidentity.kube.target import KubeSettings
+
 app = typer.Typer(
     help="What is wrong, or not safe, in a cluster: every finding with its evidence and what to do. It only reads.",
     add_completion=False,
@@ -34,10 +36,15 @@ app = typer.Typer(
 )
 
 
-@app.command(epilog="Example: podidentity doctor --kubeconfig ~/.kube/config --output sarif > doctor.sarif")
+@app.command(
+    epilog=examples(
+        "podidentity doctor --context prod", "podidentity doctor --fail-on error --output sarif > doctor.sarif"
+    )
+)
 def doctor(
     *,
     kubeconfig: Annotated[str, typer.Option(envvar="KUBECONFIG", help="Else ~/.kube/config, or the pod's own.")] = "",
+    context: Context = "",
     output: Annotated[str, typer.Option("--output", "-o", help="text, json or sarif.")] = "text",
     fail_on: Annotated[str, typer.Option(help="Exit 1 from this severity on: error, warning or note.")] = "warning",
 ) -> int:
@@ -50,7 +57,7 @@ def doctor(
     limit = next((one for one in SEVERITIES if one == fail_on), None)
     if limit is None:
         raise UsageError(f"--fail-on {fail_on}: must be error, warning or note")
-    report = asyncio.run(_report(kubeconfig or _default_kubeconfig()))
+    report = asyncio.run(_report(load_settings(kubeconfig or default_kubeconfig(), os.environ, context=context)))
     if output == "text":
         print(_as_text(report))
     else:
@@ -59,13 +66,7 @@ def doctor(
     return 1 if reaches(report.worst(), limit) else 0
 
 
-def _default_kubeconfig() -> str:
-    path = Path("~/.kube/config").expanduser()
-    return str(path) if path.is_file() else ""
-
-
-async def _report(kubeconfig: str) -> Report:
-    settings = load_settings(kubeconfig, os.environ)
+async def _report(settings: KubeSettings) -> Report:
     async with KubeClient(settings, user_agent=f"podidentity-doctor/{__version__}", timeout=10) as client:
         return examine(await read(Look(client), time.time()), RULES)
 
