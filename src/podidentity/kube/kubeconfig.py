@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import yaml
@@ -58,12 +59,16 @@ class _User(msgspec.Struct, frozen=True, rename="kebab"):
 
 T = TypeVar("T")
 _NOBODY: Final = _User()
+_PATHS: Final = frozenset({"certificate-authority", "client-certificate", "client-key", "tokenFile"})
 
 
 def load_kubeconfig(
     path: Path, environ: Mapping[str, str], *, option: str = "--kubeconfig", context: str = ""
 ) -> KubeSettings:
     """Load a context (the current one by default) of the kubeconfig ``path``, with paths relative to its folder.
+
+    ``path`` may be several files with colons between them, as kubectl takes them in ``KUBECONFIG``: the first that
+    names something counts, and missing ones are left out.
 
     Raises ConfigError, one line that names the file and what to do.
     """
@@ -90,10 +95,11 @@ def load_kubeconfig(
 
 def _choose(path: Path, option: str, wanted: str) -> tuple[_Context, _Cluster, _User]:
     """Pick the wanted or the current context, its cluster and its user."""
-    if not path.is_file():
+    files = _files(path)
+    if not files:
         raise ConfigError(f"{path}: Configuration file {path} not found; use {option} to name a kubeconfig file")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) if files == [path] else _joined(files)
         contexts = _named(config["contexts"], "context", _Context)
         clusters = _named(config["clusters"], "cluster", _Cluster)
         users = _named(config.get("users") or [], "user", _User)
@@ -117,6 +123,40 @@ def _choose(path: Path, option: str, wanted: str) -> tuple[_Context, _Cluster, _
     except (yaml.YAMLError, msgspec.MsgspecError, TypeError, AttributeError, UnicodeDecodeError) as error:
         said = _wrong(error)
         raise ConfigError(f"{path} is no kubeconfig: {said}; use {option} to name a kubeconfig file") from error
+
+
+def _files(path: Path) -> list[Path]:
+    """The files that are there of those ``path`` names."""
+    names = [str(path)] if path.is_file() else str(path).split(os.pathsep)
+    return [file for name in names if name and (file := Path(name).expanduser()).is_file()]
+
+
+def _joined(files: list[Path]) -> dict[str, Any]:
+    """One document of several, the paths in it made independent of the files' folders."""
+    found: dict[str, Any] = {}
+    for file in files:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if config is None:  # kubectl makes empty ones
+            continue
+        found.setdefault("current-context", found.pop("current-context", "") or config.get("current-context") or "")
+        for section, key in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
+            known = found.setdefault(section, [])
+            names = {item["name"] for item in known}
+            for item in config.get(section) or []:
+                if item["name"] not in names:
+                    known.append({"name": item["name"], key: _rooted(item[key] or {}, file.parent.absolute())})
+    return found
+
+
+def _rooted(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The item with paths that do not depend on the folder of its file."""
+    rooted: dict[str, Any] = {
+        name: str(folder / text) if name in _PATHS and text else text for name, text in item.items()
+    }
+    program = rooted.get("exec")
+    if program and "/" in program["command"]:
+        rooted["exec"] = {**program, "command": str(folder / program["command"])}
+    return rooted
 
 
 def _named(items: list[dict[str, object]], key: str, kind: type[T]) -> dict[str, T]:
