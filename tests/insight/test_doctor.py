@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
 from tests.insight.clusters import (
     AGENT,
     HEALTHY,
@@ -28,12 +31,28 @@ from tests.insight.clusters import (
     record,
 )
 
-from podidentity.insight.cluster import Cluster, HostPath, Volume
+from podidentity.api.constants import GROUP
+from podidentity.api.core import Node
+from podidentity.api.meta import ObjectMeta
+from podidentity.insight.cluster import (
+    Cluster,
+    Endpoint,
+    EndpointSlice,
+    HostPath,
+    Ingress,
+    LoadBalancer,
+    Service,
+    ServiceSpec,
+    ServiceStatus,
+    Volume,
+)
 from podidentity.insight.doctor import RULES
 from podidentity.insight.findings import examine, named, reaches
 from podidentity.insight.look import Hidden
+from podidentity.insight.rbac import PolicyRule, Role, RoleBinding, RoleRef, Subject
 from podidentity.insight.sarif import sarif
 
+ROOT = Path(__file__).resolve().parents[2]
 KUBENET = "--allow-network-plugin-kubenet=true"
 BEHAVIOR = {"aadpodidentity.k8s.io/Behavior": "namespaced"}
 
@@ -46,6 +65,21 @@ def pods(*more: object) -> Cluster:
 def also(*more: object) -> Cluster:
     """The healthy cluster with more pods."""
     return pods(*HEALTHY.pods, *more)
+
+
+def allowed(verb: str, kind: str, *, who: str = "mic-account", group: str = GROUP, **more: object) -> Cluster:
+    """The healthy cluster with one right more."""
+    rule = PolicyRule(api_groups=(group,), resources=(kind,), verbs=(verb,), **more)  # type: ignore[arg-type]  # by name
+    role = Role(metadata=ObjectMeta(name="r"), rules=(rule,))
+    subject = Subject(kind="ServiceAccount", namespace="default", name=who)
+    ref = RoleRef(kind="ClusterRole", name="r")
+    bound = RoleBinding(metadata=ObjectMeta(name="b"), role_ref=ref, subjects=(subject,))
+    return replace(HEALTHY, roles=(role,), role_bindings=(bound,))
+
+
+def balanced(address: str) -> Service:
+    """A Service whose load balancer is said to have an address."""
+    return Service(status=ServiceStatus(load_balancer=LoadBalancer(ingress=(Ingress(ip=address),))))
 
 
 BROKEN: dict[str, list[tuple[Cluster, str]]] = {
@@ -124,6 +158,9 @@ BROKEN: dict[str, list[tuple[Cluster, str]]] = {
     "PI032-host-network": [(also(pod("w2", host_network=True)), "pod team/w2")],
     "PI033-secret-elsewhere": [(replace(HEALTHY, identities=(principal(secret_namespace="x"),)), "namespace x")],
     "PI034-own-endpoint": [(replace(HEALTHY, identities=(principal(endpoint="https://evil"),)), "https://evil")],
+    "PI035-outside-azure": [
+        (replace(HEALTHY, nodes=(Node(metadata=ObjectMeta(name="node-0")),)), "node node-0: is no machine of Azure")
+    ],
     "PI040-let-through": [(replace(HEALTHY, exceptions=(exception("x", "team", aadpodidbinding="WEB"),)), "team/web")],
     "PI041-idle-exception": [(replace(HEALTHY, exceptions=(exception("x", "team", app="no"),)), "exception team/x")],
     "PI042-identity-unused": [
@@ -142,6 +179,23 @@ BROKEN: dict[str, list[tuple[Cluster, str]]] = {
         for flag in ("--metadata-header-required=false", "--source-check=off", "--allow-cross-namespace-secrets=true")
     ],
     "PI047-host-network-pods": [(also(pod("w2", "", host_network=True)), "namespace team: w2")],
+    "PI050-record-writers": [
+        (allowed("*", "azureassignedidentities", who="robot"), "ServiceAccount default/robot: may write"),
+        (allowed("patch", "*", who="robot", group="*"), "ClusterRoleBinding b"),
+    ],
+    "PI051-identity-writers": [(allowed("create", "azureidentities", who="robot"), "may write identities")],
+    "PI052-rights-too-wide": [
+        (allowed("get", "azureidentities"), "mic: has more rights than it uses: get azureidentities"),
+        (allowed("*", "*", group="*", who="nmi-account"), "nmi: has more rights than it uses: * *"),
+        (allowed("update", "configmaps", group=""), "update configmaps"),
+    ],
+    "PI053-every-secret": [(allowed("get", "secrets", group="", who="nmi-account"), "may read every Secret")],
+    "PI055-administrators": [(allowed("*", "*", who="robot", group="*"), "ServiceAccount default/robot: may do any")],
+    "PI054-taken-address": [
+        (replace(HEALTHY, services=(Service(spec=ServiceSpec(external_ips=("169.254.169.254",))),)), "the metadata"),
+        (replace(HEALTHY, services=(balanced("168.63.129.16"),)), "WireServer"),
+        (replace(HEALTHY, slices=(EndpointSlice(endpoints=(Endpoint(addresses=("169.254.169.254",)),)),)), "claims"),
+    ],
 }
 """Of each rule: clusters that break it, and words of what is said."""
 
@@ -167,6 +221,12 @@ SOUND: dict[str, Cluster] = {
     "PI045-machine-credentials": also(pod("w2", volumes=(Volume(host_path=HostPath(path="/etc/kube")), Volume()))),
     "PI046-unsafe-flags": also(component("nmi-0", "--block-wireserver=true", "--source-check=on")),
     "PI047-host-network-pods": also(pod("w2", "", host_network=True, namespace="kube-system")),
+    "PI050-record-writers": allowed("*", "*", who="robot", group="*"),
+    "PI051-identity-writers": allowed("create", "azureassignedidentities"),
+    "PI052-rights-too-wide": allowed("update", "configmaps", group="", resource_names=("aad-pod-identity-config",)),
+    "PI053-every-secret": allowed("get", "secrets", group="", who="nmi-account", resource_names=("s",)),
+    "PI055-administrators": allowed("patch", "*", who="robot", group="*"),
+    "PI054-taken-address": replace(HEALTHY, services=(balanced("20.0.0.1"), Service())),
 }
 """Of some rules: what looks like a breach and is none."""
 
@@ -269,6 +329,46 @@ def test_sarif() -> None:
 
 def test_the_page_lists_the_rules() -> None:
     """Whoever looks a rule up finds it as it is."""
-    page = (Path(__file__).resolve().parents[2] / "docs/reference/doctor.md").read_text()
+    page = (ROOT / "docs/reference/doctor.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| `PI")]
     assert rows == [f"| `{one.id}` | {one.severity} | {one.title} | {', '.join(one.needs)} |" for one in RULES]
+
+
+@pytest.mark.parametrize(
+    "file", ["deployment-rbac.yaml", "managed-mode-deployment.yaml", "nmi-secrets-restricted.yaml"]
+)
+def test_what_is_shipped_is_not_too_wide(file: str) -> None:
+    """The roles in deploy/ give what the rule allows, and no more."""
+    documents = list(yaml.safe_load_all((ROOT / "deploy" / file).read_text()))
+
+    def of(kind: type[Any], *names: str) -> tuple[Any, ...]:
+        return tuple(msgspec.convert(one, kind) for one in documents if one["kind"] in names)
+
+    bindings = of(RoleBinding, "RoleBinding", "ClusterRoleBinding")
+    space = bindings[0].subjects[0].namespace
+    made = [component("nmi-0", namespace=space), component("mic-0", namespace=space)]
+    pods = tuple(
+        msgspec.structs.replace(
+            one,
+            spec=msgspec.structs.replace(one.spec, service_account_name=f"aad-pod-id-{one.component}-service-account"),
+        )
+        for one in made
+    )
+    roles = of(Role, "Role", "ClusterRole")
+    assert roles
+    found = said(replace(HEALTHY, pods=pods, roles=roles, role_bindings=bindings))
+    assert not found.keys() & {"PI050-record-writers", "PI051-identity-writers", "PI052-rights-too-wide"}, found
+
+
+def test_what_a_cluster_has_for_its_own_parts_is_no_finding() -> None:
+    """Kubernetes' own bindings give its controllers all; somebody added to one of them is found."""
+    cluster = allowed("patch", "*", who="robot", group="*")
+    bound = cluster.role_bindings[0]
+    own = msgspec.structs.replace(
+        bound,
+        metadata=ObjectMeta(name="cluster-admin", labels={"kubernetes.io/bootstrapping": "rbac-defaults"}),
+        subjects=(Subject(kind="Group", name="system:masters"),),
+    )
+    assert "PI050-record-writers" not in said(replace(cluster, role_bindings=(own,)))
+    mixed = msgspec.structs.replace(own, subjects=(*(own.subjects or ()), *(bound.subjects or ())))
+    assert len(said(replace(cluster, role_bindings=(mixed,)))["PI050-record-writers"]) == 1

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from podidentity.api.core import Node, Pod, PodSpec, PodStatus
 from podidentity.api.identity import (
     AzureAssignedIdentity,
@@ -16,6 +18,7 @@ from podidentity.api.identity import (
 )
 from podidentity.api.meta import KubeObject, Struct
 from podidentity.insight.look import Document, Hidden
+from podidentity.insight.rbac import Role, RoleBinding
 from podidentity.kube.records import Record
 from podidentity.rules.selection import TERMINAL_PHASES
 
@@ -169,6 +172,61 @@ class Crd(KubeObject, frozen=True):
     spec: CrdSpec = CrdSpec()
 
 
+class Ingress(Struct, frozen=True):
+    """One address of a load balancer."""
+
+    ip: str = ""
+
+
+class LoadBalancer(Struct, frozen=True):
+    """``status.loadBalancer``."""
+
+    ingress: tuple[Ingress, ...] | None = None
+
+
+class ServiceStatus(Struct, frozen=True):
+    """``status`` of a Service."""
+
+    load_balancer: LoadBalancer = LoadBalancer()
+
+
+class ServiceSpec(Struct, frozen=True):
+    """``spec`` of a Service."""
+
+    external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
+    load_balancer_ip: str = msgspec.field(default="", name="loadBalancerIP")
+
+
+class Service(KubeObject, frozen=True):
+    """core/v1 Service."""
+
+    spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses from outside that it answers at."""
+        balanced = (one.ip for one in self.status.load_balancer.ingress or ())
+        return frozenset((*self.spec.external_ips, self.spec.load_balancer_ip, *balanced)) - {""}
+
+
+class Endpoint(Struct, frozen=True):
+    """One entry of ``endpoints``."""
+
+    addresses: tuple[str, ...] = ()
+
+
+class EndpointSlice(KubeObject, frozen=True):
+    """discovery.k8s.io/v1 EndpointSlice."""
+
+    endpoints: tuple[Endpoint, ...] | None = None
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """The addresses its Service's traffic goes to."""
+        return frozenset(address for one in self.endpoints or () for address in one.addresses)
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What a component's pod tells at ``/status``."""
@@ -207,7 +265,8 @@ class LockSeen:
 class Cluster:
     """What was seen. A field that could not be read is empty and has its reason in ``hidden``, by its name.
 
-    ``now``: seconds since the epoch. ``crds``: those of podidentity that are there.
+    ``now``: seconds since the epoch. ``crds``: those of podidentity that are there. ``roles`` and ``role_bindings``:
+    those of namespaces and, without a namespace, of the cluster.
     """
 
     now: float = 0.0
@@ -221,6 +280,10 @@ class Cluster:
     locks: tuple[LockSeen, ...] = ()
     mic_told: tuple[Told, ...] = ()
     nmi_told: tuple[Told, ...] = ()
+    roles: tuple[Role, ...] = ()
+    role_bindings: tuple[RoleBinding, ...] = ()
+    services: tuple[Service, ...] = ()
+    slices: tuple[EndpointSlice, ...] = ()
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
 
 

@@ -16,14 +16,16 @@ from podidentity.api.resources import (
     Resource,
 )
 from podidentity.config.errors import ConfigError
-from podidentity.insight import component_rules, object_rules, reach_rules
-from podidentity.insight.cluster import Cluster, Crd, LockSeen, SeenPod, Told, component
+from podidentity.insight import component_rules, object_rules, reach_rules, rights_rules
+from podidentity.insight.cluster import Cluster, Crd, EndpointSlice, LockSeen, SeenPod, Service, Told, component
 from podidentity.insight.look import Hidden, Look
+from podidentity.insight.rbac import GROUP as RBAC
+from podidentity.insight.rbac import Role, RoleBinding
 from podidentity.kube.records import ENDPOINTS_FORM, LEASE_FORM, Form
 
 T = TypeVar("T", bound=KubeObject)
 
-RULES: Final = (*component_rules.RULES, *object_rules.RULES, *reach_rules.RULES)
+RULES: Final = (*component_rules.RULES, *object_rules.RULES, *reach_rules.RULES, *rights_rules.RULES)
 PORTS: Final = {"mic": 8080, "nmi": 8085}
 """Ports of ``/status`` where the command line names none."""
 LOCK: Final = "aad-pod-identity-mic"
@@ -31,6 +33,15 @@ _PODS: Final = Resource("", "v1", "pods", "Pod", SeenPod)
 _CRDS: Final = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", Crd, namespaced=False
 )
+
+_ROLES: Final = Resource(RBAC, "v1", "roles", "Role", Role)
+_CLUSTER_ROLES: Final = Resource(RBAC, "v1", "clusterroles", "ClusterRole", Role, namespaced=False)
+_BINDINGS: Final = Resource(RBAC, "v1", "rolebindings", "RoleBinding", RoleBinding)
+_CLUSTER_BINDINGS: Final = Resource(
+    RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", RoleBinding, namespaced=False
+)
+_SERVICES: Final = Resource("", "v1", "services", "Service", Service)
+_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", EndpointSlice)
 
 
 @dataclass(slots=True)
@@ -106,6 +117,13 @@ async def read(look: Look, now: float) -> Cluster:
         locks=(*await reader.lock(LEASE_FORM, mics), *await reader.lock(ENDPOINTS_FORM, mics)),
         mic_told=await reader.told("mic_told", mics),
         nmi_told=await reader.told("nmi_told", nmis),
+        roles=(*await reader.all_of("roles", _ROLES), *await reader.all_of("roles", _CLUSTER_ROLES)),
+        role_bindings=(
+            *await reader.all_of("role_bindings", _BINDINGS),
+            *await reader.all_of("role_bindings", _CLUSTER_BINDINGS),
+        ),
+        services=await reader.all_of("services", _SERVICES),
+        slices=await reader.all_of("slices", _SLICES),
         hidden=reader.hidden,
     )
     if unseen is not None:

@@ -11,7 +11,7 @@ from podidentity.api.constants import STATE_CREATED, TYPE_USER_ASSIGNED
 from podidentity.insight.cluster import Cluster, age, component, living
 from podidentity.insight.findings import Found, Rule, named
 from podidentity.rules.identity_problem import identity_problem
-from podidentity.rules.resource_id import fold
+from podidentity.rules.resource_id import fold, parse_provider_id
 from podidentity.rules.selection import identity_key, in_scope, selector_of, wants_identities
 
 SLOW: Final = 300.0
@@ -185,6 +185,17 @@ def _endpoint(cluster: Cluster) -> Iterator[Found]:
             yield Found(f"identity {one.key}", f"has its own adEndpoint {one.spec.ad_endpoint}", fix)
 
 
+def _outside_azure(cluster: Cluster) -> Iterator[Found]:
+    outside = {one.name for one in cluster.nodes if parse_provider_id(one.spec.provider_id) is None}
+    there: dict[str, list[str]] = defaultdict(list)
+    for pod in living(cluster):
+        if wants_identities(pod) and pod.spec.node_name in outside:
+            there[pod.spec.node_name].append(pod.key)
+    for node, pods in there.items():
+        fix = "run them on nodes that Azure's cloud provider has registered"
+        yield Found(f"node {node}", f"is no machine of Azure, and {named(pods)} want identities there", fix)
+
+
 RULES: Final = (
     Rule(
         "PI020-missing-identity",
@@ -227,4 +238,5 @@ RULES: Final = (
     Rule("PI032-host-network", "warning", "A labelled pod on the host's network", ("pods",), _host_network),
     Rule("PI033-secret-elsewhere", "warning", "A Secret of another namespace", ("identities",), _secret_elsewhere),
     Rule("PI034-own-endpoint", "warning", "A password sent to a server of its own", ("identities",), _endpoint),
+    Rule("PI035-outside-azure", "error", "A node that is no machine of Azure", ("pods", "nodes"), _outside_azure),
 )
