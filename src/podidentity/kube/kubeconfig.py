@@ -138,7 +138,7 @@ def _joined(files: list[Path]) -> dict[str, Any]:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
         if config is None:  # kubectl makes empty ones
             continue
-        found.setdefault("current-context", found.pop("current-context", "") or config.get("current-context") or "")
+        found["current-context"] = found.get("current-context") or config.get("current-context")
         for section, key in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
             known = found.setdefault(section, [])
             names = {item["name"] for item in known}
