@@ -17,6 +17,7 @@ from tests.insight.clusters import (
     KINDS,
     LONG_AGO,
     MICS,
+    NOW,
     RESOURCE,
     binding,
     component,
@@ -41,6 +42,7 @@ from podidentity.insight.cluster import (
     HostPath,
     Ingress,
     LoadBalancer,
+    SecretSeen,
     Service,
     ServiceSpec,
     ServiceStatus,
@@ -160,6 +162,12 @@ BROKEN: dict[str, list[tuple[Cluster, str]]] = {
     "PI034-own-endpoint": [(replace(HEALTHY, identities=(principal(endpoint="https://evil"),)), "https://evil")],
     "PI035-outside-azure": [
         (replace(HEALTHY, nodes=(Node(metadata=ObjectMeta(name="node-0")),)), "node node-0: is no machine of Azure")
+    ],
+    "PI036-unusable-secret": [
+        (replace(HEALTHY, secrets=(SecretSeen("team/s", "team/sp", "is not there"),)), "secret team/s: is not there")
+    ],
+    "PI037-certificate-ends": [
+        (replace(HEALTHY, secrets=(SecretSeen("team/s", "team/sp", "", NOW + 86400),)), "ends on 2027-01-16")
     ],
     "PI040-let-through": [(replace(HEALTHY, exceptions=(exception("x", "team", aadpodidbinding="WEB"),)), "team/web")],
     "PI041-idle-exception": [(replace(HEALTHY, exceptions=(exception("x", "team", app="no"),)), "exception team/x")],
@@ -358,6 +366,13 @@ def test_what_is_shipped_is_not_too_wide(file: str) -> None:
     assert roles
     found = said(replace(HEALTHY, pods=pods, roles=roles, role_bindings=bindings))
     assert not found.keys() & {"PI050-record-writers", "PI051-identity-writers", "PI052-rights-too-wide"}, found
+
+
+def test_mics_account_is_known_while_mic_is_away() -> None:
+    """The shipped account may write records before its first pod is there, and only until another is."""
+    cluster = allowed("create", "azureassignedidentities", who="aad-pod-identity-mic")
+    assert "PI050-record-writers" in said(cluster)
+    assert "PI050-record-writers" not in said(replace(cluster, pods=(AGENT,)))
 
 
 def test_what_a_cluster_has_for_its_own_parts_is_no_finding() -> None:

@@ -85,7 +85,8 @@ def _as_text(report: Report) -> str:
                 lines += [f"  {one.subject}: {one.evidence}", f"    fix: {one.fix}"]
             lines.append("")
     lines += _unseen(report)
-    counts = ", ".join(f"{sum(one.severity == kind for one in report.findings)} {kind}s" for kind in SEVERITIES)
+    numbers = {kind: sum(one.severity == kind for one in report.findings) for kind in SEVERITIES}
+    counts = ", ".join(f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in numbers.items())
     judged = len(RULES) - len(report.unseen)
     return "\n".join([*lines, f"{counts}; {judged} of {len(RULES)} rules judged"])
 

@@ -262,6 +262,20 @@ class LockSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretSeen:
+    """A Secret of a service principal, without what is in it.
+
+    ``identity``: who needs it; ``trouble``: why it gives no token, empty when it may; ``not_after``: its certificate's
+    end (seconds since the epoch), None where there is none.
+    """
+
+    key: str
+    identity: str
+    trouble: str = ""
+    not_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """What was seen. A field that could not be read is empty and has its reason in ``hidden``, by its name.
 
@@ -284,6 +298,7 @@ class Cluster:
     role_bindings: tuple[RoleBinding, ...] = ()
     services: tuple[Service, ...] = ()
     slices: tuple[EndpointSlice, ...] = ()
+    secrets: tuple[SecretSeen, ...] = ()
     hidden: Mapping[str, Hidden] = field(default_factory=dict)
 
 

@@ -15,6 +15,8 @@ from podidentity.insight.rbac import Grant, grants
 WRITES: Final = ("create", "update", "patch", "delete", "deletecollection")
 TAKEN: Final = {"169.254.169.254": "the metadata service", "168.63.129.16": "WireServer"}
 _CRD: Final = constants.GROUP
+_MICS: Final = frozenset({"aad-pod-id-mic-service-account", "aad-pod-identity-mic"})
+"""Accounts of mic as it is shipped: while no pod of mic is there to tell its own."""
 _LIST: Final = frozenset({"list", "watch"})
 _LOCK: Final = frozenset({"create", "get", "update"})
 RIGHTS: Final[Mapping[str, Mapping[tuple[str, str], frozenset[str]]]] = {
@@ -66,7 +68,8 @@ def _writers(cluster: Cluster, kinds: tuple[str, ...]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     mics = _accounts(cluster, "mic")
     for grant in _grants(cluster):
-        if _of(grant, mics) or _anything(grant):
+        shipped = not mics and grant.subject.name in _MICS
+        if shipped or _of(grant, mics) or _anything(grant):
             continue
         if any(grant.rule.gives(verb, _CRD, kind) for verb in WRITES for kind in kinds):
             found[str(grant.subject)].add(grant.binding)
