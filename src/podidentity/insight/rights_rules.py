@@ -146,7 +146,7 @@ RULES: Final = (
     Rule("PI050-record-writers", "warning", "Others than mic may write its records", _RBAC, _record_writers),
     Rule("PI051-identity-writers", "note", "Who may write identities and bindings", _RBAC, _identity_writers),
     Rule("PI052-rights-too-wide", "warning", "mic or nmi may do more than it does", _RBAC, _too_wide),
-    Rule("PI053-every-secret", "warning", "nmi may read Secrets in vain", (*_RBAC, "identities"), _all_secrets),
+    Rule("PI053-every-secret", "note", "nmi may read Secrets in vain", (*_RBAC, "identities"), _all_secrets),
     Rule("PI054-taken-address", "error", "A Service with Azure's address", ("services", "slices"), _taken_address),
     Rule("PI055-administrators", "note", "Who may do anything", ("roles", "role_bindings"), _administrators),
 )
