@@ -219,10 +219,10 @@ class Server:
         found: Obj = answer.body
         return found
 
-    def until(self, path: str, condition: Callable[[Answer], bool]) -> Answer:
+    def until(self, path: str, condition: Callable[[Answer], bool], **query: str) -> Answer:
         """What the administrator is answered at ``path`` once ``condition`` holds."""
         deadline = time.monotonic() + PATIENCE
-        while not condition(answer := self.admin.get(path)):
+        while not condition(answer := self.admin.get(path, **query)):
             assert time.monotonic() < deadline, f"{path} stays {answer.status} {answer.body}"
             time.sleep(0.02)
         return answer

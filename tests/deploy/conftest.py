@@ -27,6 +27,41 @@ rules:
     verbs: [create, update, patch, delete]
   - level: None
 """
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
+_ALERT = {
+    "type": "object",
+    "required": ["alert", "expr"],
+    "properties": {
+        **{name: {"type": "string"} for name in ("alert", "expr", "for")},
+        "labels": _TEXTS,
+        "annotations": _TEXTS,
+    },
+}
+_GROUP = {
+    "type": "object",
+    "required": ["name", "rules"],
+    "properties": {"name": {"type": "string"}, "rules": {"type": "array", "items": _ALERT}},
+}
+_GROUPS = {"type": "object", "properties": {"groups": {"type": "array", "items": _GROUP}}}
+PROMETHEUS_RULE: original.Obj = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "prometheusrules.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {"kind": "PrometheusRule", "plural": "prometheusrules"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": _GROUPS}}},
+            }
+        ],
+    },
+}
+"""Stands in for the Prometheus operator's own: the fields of a rule that its documentation has and we use."""
 KINDS = (
     "azureassignedidentities",
     "azureidentities",
@@ -119,6 +154,10 @@ def deploy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServ
     policy.write_text(AUDIT_POLICY)
     flags = (f"--audit-policy-file={policy}", f"--audit-log-path={folder / 'audit.log'}", "--audit-log-mode=blocking")
     with running_control_plane(folder, *flags) as server:
+        cluster = Cluster(server, folder)
+        cluster.apply_objects(PROMETHEUS_RULE)
+        crd = f"crd/{PROMETHEUS_RULE['metadata']['name']}"
+        cluster.kubectl("wait", "--for=condition=established", "--timeout=20s", crd)
         yield server
 
 
