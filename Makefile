@@ -15,7 +15,7 @@ KUBE_ASSETS := $(CACHE)/kube-$(KUBE_MINOR)
 export PATH := $(PATH):/usr/sbin:/sbin:$(DEV_ENV)/bin:$(KUBE_ASSETS):$(CACHE)/tofu
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kube-assets tofu sdk-js azure-cli check bench faults scenarios manifests goldens lock clean
+.PHONY: help demo test kube-assets tofu sdk-js azure-cli check bench faults scenarios manifests goldens dist lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -70,9 +70,14 @@ goldens: manifests $(DEV_ENV)/ok ## writes the golden files of tests/charts and 
 	@$(DEV_ENV)/bin/python tools/chart_values.py
 	@PYTHONPATH=. $(DEV_ENV)/bin/python tests/charts/goldens.py
 
+dist: $(DEV_ENV)/ok ## wheel, sdist, SBOM and SHA256SUMS of the last commit into dist/, the same bytes wherever they are made
+	@sh tools/dist '$(DEV_ENV)' dist
+
 lock: $(DEV_ENV)/ok ## resolve the dependencies anew and write the hashed locks
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab pyproject.toml -o requirements.lock
 	@$(DEV_ENV)/bin/uv pip compile -q --upgrade --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal --extra lab --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	@$(DEV_ENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal -c requirements.lock pyproject.toml -o requirements-image.lock
+	@$(DEV_ENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 --universal -c requirements-dev.lock --group build -o requirements-build.lock
 
 clean: ## remove this checkout's environments, and what tests leave in the tree
 	@rm -rf '$(CACHE)'/run-*-$(CHECKOUT) '$(CACHE)'/run-*-$(CHECKOUT).lock '$(CACHE)'/dev-*-$(CHECKOUT) '$(CACHE)'/dev-*-$(CHECKOUT).lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
