@@ -166,3 +166,19 @@ def test_the_boot_guard_comes_and_goes(helm: Helm) -> None:
         assert first["args"] == [f"--{verb}-boot-guard", "--host-root=/host"]
         assert {"name": "host", "hostPath": {"path": "/", "type": "Directory"}} in pod["volumes"]
         assert "host" not in {mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
+
+
+def test_the_startup_taints_rights_are_those_of_the_manifest(helm: Helm) -> None:
+    """Role and policy are the same ones, but for names, labels and mic's account."""
+    objects = helm.objects({"mic": {"manageStartupTaint": True}})
+    for theirs in raw("mic-startup-taint.yaml"):
+        ours = one(objects, theirs["kind"], "aad-pod-identity-mic-startup-taint")
+        text = yaml.safe_dump({key: value for key, value in theirs.items() if key != "metadata"})
+        text = text.replace("aad-pod-id-mic-service-account", "aad-pod-identity-mic")
+        expected = yaml.safe_load(text.replace("aad-pod-id-mic-startup-taint", "aad-pod-identity-mic-startup-taint"))
+        assert {key: value for key, value in ours.items() if key != "metadata"} == expected
+    mic = container(one(objects, "Deployment", "aad-pod-identity-mic"))
+    wanted = ",".join(f"{label}={value}" for label, value in selector("nmi").items())
+    assert {"--manage-startup-taint", f"--nmi-selector={wanted}"} <= set(mic["args"])
+    left = [item["metadata"]["name"] for item in helm.objects({}) if "startup-taint" in item["metadata"]["name"]]
+    assert left == []

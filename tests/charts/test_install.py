@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -244,3 +245,44 @@ def test_over_the_originals_chart_with_reused_values(cluster: Cluster, tmp_path:
     assert cluster.get("deployment", f"{RELEASE}-mic")["spec"]["replicas"] == 3
     assert cluster.image("mic") == "podidentity/mic:v0.1.0"
     assert container(cluster.get("daemonset", f"{RELEASE}-nmi"))["resources"]["limits"]["cpu"] == "200m"
+
+
+NODE: Obj = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "chart-taint"},
+    "spec": {"taints": [{"key": "aadpodidentity.k8s.io/agent-not-ready", "effect": "NoSchedule"}]},
+}
+
+
+def test_mic_takes_the_startup_taint_off_and_changes_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+    """With the switch mic's account may do that one thing to a node; the policy goes with the release."""
+    cluster.upgrade(CHART, values={"mic": {"manageStartupTaint": True}})
+    (tmp_path / "node.json").write_text(json.dumps(NODE))
+    cluster.kubectl("create", "-f", str(tmp_path / "node.json"))
+    account = f"{cluster.namespace}:{RELEASE}-mic"
+    look = ("clusterrole,clusterrolebinding", "chart-taint")  # kubectl reads what it patches, mic does not
+    cluster.kubectl("create", "clusterrole", "chart-taint", "--verb=get", "--resource=nodes")
+    bound = ("--clusterrole=chart-taint", f"--serviceaccount={account}")
+    cluster.kubectl("create", "clusterrolebinding", "chart-taint", *bound)
+    try:
+        mic = f"--as=system:serviceaccount:{account}"
+        patch = ("patch", "node", "chart-taint", mic, "--type=merge", "-p")
+        until = time.monotonic() + 30
+        taint = NODE["spec"]["taints"][0]["key"]
+        taints = cluster.get("node", "chart-taint")["spec"]["taints"]  # the API server adds one of its own
+        kept = [one for one in taints if one["key"] != taint]
+        label = json.dumps({"metadata": {"labels": {"mic": "was-here"}}, "spec": {"taints": kept}})
+        while (done := cluster.server.kubectl(*patch, label, "--dry-run=server")).returncode == 0:
+            assert time.monotonic() < until, "the policy has no effect"
+            time.sleep(0.2)
+        assert "mic may change nothing of a node but its taints" in done.stderr
+        cluster.kubectl(*patch, json.dumps({"spec": {"taints": kept}}))
+        assert cluster.get("node", "chart-taint")["spec"].get("taints", []) == kept
+        cluster.upgrade(CHART)
+        assert "cannot patch" in cluster.kubectl(*patch, label, succeeds=False)
+        left = cluster.kubectl("get", "validatingadmissionpolicy,validatingadmissionpolicybinding", "-l", OF_THE_CHART)
+        assert left == ""
+    finally:
+        cluster.kubectl("delete", "node", "chart-taint")
+        cluster.kubectl("delete", *look)

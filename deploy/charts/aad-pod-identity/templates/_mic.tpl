@@ -25,6 +25,10 @@
   (list "--identity-removal-linger" $mic.identityRemovalLinger)
   (list "--custom-user-agent" .Values.customUserAgent)
 ) }}
+{{- if dig "mic" "manageStartupTaint" false .Values.AsMap }}
+- "--manage-startup-taint"
+- {{ printf "--nmi-selector=%s" (include "podidentity.selector" (list . "nmi") | replace ": " "=" | replace "\n" ",") | quote }}
+{{- end }}
 {{- range $mic.extraArgs }}
 - {{ . | quote }}
 {{- end }}
