@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from podidentity.api.meta import reference
@@ -16,6 +17,7 @@ from podidentity.lab.node.reporter import Reporter
 from podidentity.lab.node.services import NodeServices
 from podidentity.lab.node.status import ContainerRecord, PodRecord, new_record, phase, with_container
 from podidentity.lab.node.supervisor import Supervisor, log_folder
+from podidentity.lab.node.threads import to_the_end
 from podidentity.lab.node.volumes import VolumeError
 from podidentity.telemetry.logging import get_logger
 
@@ -178,18 +180,17 @@ class PodWorker:
                 attempt += 1
 
     async def _attach_with(self, ip: str) -> None:
-        """Attach with an address. A thread goes on when it is cancelled: what it made is known, to be taken away."""
+        """Attach with an address; what was attached is known, to be taken away, though the task is cancelled."""
         services, uid = self._services, self.pod.uid
         network = PodNetwork(uid, str(services.namespaces / uid), ip, services.pod_cidr, services.mode)
-        attaching = asyncio.ensure_future(asyncio.to_thread(attach_pod, network))
-        try:
-            await asyncio.shield(attaching)
-        finally:
-            await asyncio.wait({attaching})
-            if attaching.exception():
+
+        def ended(error: BaseException | None) -> None:
+            if error:
                 services.pool.give_back(ip)
             else:
                 self._network = network
+
+        await to_the_end(partial(attach_pod, network), ended)
         self._set(replace(self._record, pod_ip=ip))
 
     def _detach(self) -> None:
