@@ -32,7 +32,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What was measured; ``removed`` is 0 where nothing was. ``rss`` in MiB, ``rate``: the API's writes a second."""
+    """What was measured; 0 for what was not. ``rss`` in MiB, ``rate``: the API's writes a second."""
 
     pods: int
     assigned: float
@@ -47,7 +47,7 @@ def cells(bar: Bar, found: Figures) -> tuple[str, ...]:
     """Each figure with its bar behind it, and whether all are kept: the cells of a row."""
     shown = [_cell(value, limit, digits) for _, value, limit, digits in _pairs(bar, found)]
     missed = [name for name, value, limit, _ in _pairs(bar, found) if limit and value > limit]
-    return *shown, f"{found.rate:,.0f}", "missed: " + ", ".join(missed) if missed else "kept"
+    return *shown, f"{found.rate:,.0f}" if found.rate else "-", "missed: " + ", ".join(missed) if missed else "kept"
 
 
 def _pairs(bar: Bar, found: Figures) -> Iterator[tuple[str, float, float, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +12,12 @@ from pathlib import Path
 
 from assignment import Case, Records, bind, floor, prepare, running_mic, seed, unbind
 from bars import Bar, Figures, cells
+from cronjob import hour
 from loopback import Server, Site, running_site
+from podidentity.telemetry.logging import configure_logging
 from processes import usage
 from report import Report, quantile
+from simulation import simulate
 
 HANGS = {"service": "arm", "method": "PATCH", "path": "virtualMachines/vm-0[?]", "delay": 3600.0}
 UNAFFECTED = (1.25, 0.5)
@@ -99,6 +103,8 @@ QUICK = (
     ),
 )
 SERVERS: tuple[Server, ...] = ("embedded", "real")
+CRONJOB = Bar(patches=2, original="2 PATCHes a minute")
+"""For an hour of a CronJob's pods and its end, at the default linger: on the virtual clock, without an API."""
 
 
 async def measure(quick: bool) -> Report:
@@ -108,6 +114,8 @@ async def measure(quick: bool) -> Report:
         for cluster in QUICK if quick else CLUSTERS:
             bar, found = await _measured(cluster, server)
             rows.append((cluster.case.name, server, *cells(bar, found), bar.original))
+    found = await asyncio.to_thread(_hour)
+    rows.append(("a CronJob's pod each minute for an hour", "virtual", *cells(CRONJOB, found), CRONJOB.original))
     return Report(
         title="clusters: mic at default flags with the clusters of its bars (bars in parentheses)",
         compares="mic with its bars and with the original, which was measured elsewhere on a real API server; seconds "
@@ -129,6 +137,16 @@ async def measure(quick: bool) -> Report:
         rows=rows,
         bound="the simulated machines' time for a change, then record writes at the API: two a pod",
     )
+
+
+def _hour() -> Figures:
+    """An hour of the CronJob; what mic would log in it goes nowhere."""
+    with Path(os.devnull).open("w") as nowhere:
+        configure_logging(log_format="text", verbosity=0, stream=nowhere)
+        try:
+            return simulate(hour())
+        finally:
+            configure_logging(log_format="text", verbosity=0)
 
 
 async def _measured(cluster: Cluster, server: Server) -> tuple[Bar, Figures]:

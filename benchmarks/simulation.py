@@ -20,6 +20,7 @@ from podidentity.api.meta import ObjectReference
 from podidentity.azure.arm import HostIdentities, IdentityPatch, UserAssigned
 from podidentity.kube.errors import NotFound
 from podidentity.kube.store import Change
+from podidentity.lab.kube.objects import rfc3339
 from podidentity.mic.assign import AssignSettings, Shared
 from podidentity.mic.budget import Budget
 from podidentity.mic.controller import Controller
@@ -38,11 +39,12 @@ PATCH_SECONDS = 10.0
 
 
 class MemoryKube:
-    """AzureAssignedIdentity objects; ``tell`` hears of each change, as from a watch."""
+    """AzureAssignedIdentity objects; ``tell`` hears of each change, as from a watch. ``wall``: its clock."""
 
     def __init__(self) -> None:
         self.objects: dict[str, AzureAssignedIdentity] = {}
         self.tell: Callable[[Change[AzureAssignedIdentity]], None] = lambda _change: None
+        self.wall: Callable[[], float] = lambda: EPOCH
         self.writes = 0
 
     async def get(self, resource: Any, name: str, namespace: str = "") -> Any:
@@ -77,7 +79,7 @@ class MemoryKube:
     async def delete(self, resource: Any, name: str, namespace: str = "", *, uid: str = "") -> Any:
         """Mark an object as deleted."""
         await asyncio.sleep(API_SECONDS)
-        return self._put(self._found(namespace, name), deletion_timestamp="2027-01-15T08:00:00Z")
+        return self._put(self._found(namespace, name), deletion_timestamp=rfc3339(self.wall()))
 
     def _found(self, namespace: str, name: str) -> AzureAssignedIdentity:
         obj = self.objects.get(f"{namespace}/{name}")
@@ -163,7 +165,7 @@ class Simulation:
         writer = RecordWriter(self.world, outlets, clock)
         shared = Shared(self.world, outlets, settings, clock, random.Random(7), Budget.of(clock), writer)
         self.controller = Controller(shared)
-        self.kube.tell = self.controller.assigned
+        self.kube.tell, self.kube.wall = self.controller.assigned, clock.wall
 
     def put(self, old: Matched | Node | None, new: Matched | Node | None) -> None:
         """An object was added, changed or deleted."""

@@ -26,3 +26,9 @@ def test_a_slow_api_moves_the_bar() -> None:
     assert cells(bar, Figures(2000, 11.9, 1, 0, 0, 0, 500))[-1] == "kept"
     assert cells(bar, Figures(2000, 13.0, 1, 0, 0, 0, 500))[-1] == "missed: assigned"
     assert cells(Bar(assigned=10), Figures(2000, 11.9, 1, 0, 0, 0, 500))[-1] == "missed: assigned"
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    """Protects the rows without an API: no rate of writes is not a rate of nothing."""
+    found = Figures(pods=60, assigned=13.0, p50=0.1, removed=0, patches=2, rss=0, rate=0)
+    assert cells(Bar(patches=2), found) == ("13.00", "0.10", "-", "2 (2)", "-", "-", "kept")

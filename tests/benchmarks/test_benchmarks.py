@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ async def test_tables_on_loopback() -> None:
     assert "pod added" in text
     assert "remove, default flags" in text
     assert "quiet: a pod bound then waits" in text
+    assert re.search(r"a CronJob's pod.*\b2 \(2\)", text)
     assert text.count("Compares:") == text.count("Bounded by:") == 4
 
 
