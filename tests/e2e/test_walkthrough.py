@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
+from typing import Any
 
 import pytest
 
@@ -47,3 +49,28 @@ async def test_validate_in_a_pod(played: Walkthrough) -> None:
     assert answer.code == 1
     assert "FAILED" in answer.text
     assert "with neither id" in answer.text
+
+
+async def typed(played: Walkthrough, *words: str) -> tuple[int, Any]:
+    """Run podidentity as a person with the lab's kubeconfig; the exit code and what it printed as JSON."""
+    more = ("--output", "json", "--kubeconfig", str(played.lab.layout.kubeconfig))
+    command = (sys.executable, "-m", "podidentity", *words, *more)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    text, _ = await process.communicate()
+    return process.returncode or 0, json.loads(text)
+
+
+async def test_explain_looks_into_the_agent(played: Walkthrough) -> None:
+    """The whole chain of the walkthrough's pod holds, down to what its node's agent says of itself."""
+    code, found = await typed(played, "explain", POD)
+    states = {link["name"]: link["state"] for link in found["links"]}
+    assert (code, found["healthy"], set(states.values())) == (0, True, {"ok"}), found
+    (agent,) = [link for link in found["links"] if link["name"] == "node agent"]
+    assert agent["evidence"].endswith("is ready, the node's redirect is in place")
+
+
+async def test_doctor_hears_the_components(played: Walkthrough) -> None:
+    """Both mic and nmi are asked; of a lab behind bridges it says what there is to say of one, and nothing else."""
+    code, found = await typed(played, "doctor")
+    rules = {one["rule"].partition("-")[0] for one in found["findings"]}
+    assert (code, rules, found["unseen"]) == (1, {"PI044", "PI047", "PI053"}, []), found

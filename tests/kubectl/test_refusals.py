@@ -96,7 +96,6 @@ def space(pair: Pair) -> str:
         ("port-forward pod/p1 0:80", "", "pods/portforward"),
         ("attach p1", "", "pods/attach"),
         ("debug p1 --image=x --attach=false", "", "pods/ephemeralcontainers"),
-        ("proxy-to pod", "", "pods/proxy"),
         ("proxy-to service", "", "services/proxy"),
         ("proxy-to node", "", "nodes/proxy"),
         ("get pdb", "", "poddisruptionbudgets.policy"),
@@ -124,7 +123,7 @@ def space(pair: Pair) -> str:
 )
 def test_refused(pair: Pair, space: str, command: str, stdin: str, names: str) -> None:
     """One line, which names what is missing and the option that has it; a failure in a script."""
-    paths = {"pod": "pods/p1", "service": "services/s:80", "node": ""}
+    paths = {"service": "services/s:80", "node": ""}
     if command.startswith("proxy-to "):
         what = paths[command.split()[1]]
         place = f"namespaces/{space}/{what}" if what else "nodes/refusals1"

@@ -66,7 +66,7 @@ def _kinds() -> Iterator[Kind]:
 
 SUBRESOURCES: Final[Mapping[str, frozenset[str]]] = {
     "nodes": frozenset(["proxy"]),
-    "pods": frozenset(["attach", "ephemeralcontainers", "portforward", "proxy", "resize"]),
+    "pods": frozenset(["attach", "ephemeralcontainers", "portforward", "resize"]),
     "services": frozenset(["proxy"]),
 }
 """What a real API server has below objects that are here."""

@@ -16,6 +16,7 @@ from podidentity.lab.kube.errors import StatusError, not_here
 from podidentity.lab.kube.impersonation import impersonated
 from podidentity.lab.kube.kinds import BUILT_IN, Catalogue, Kind
 from podidentity.lab.kube.objects import encode
+from podidentity.lab.kube.pod_proxy import PodProxy
 from podidentity.lab.kube.proxy import KubeletProxy
 from podidentity.lab.kube.rbac import Attributes, Authorizer
 from podidentity.lab.kube.requests import Where, WriteOptions
@@ -45,7 +46,8 @@ class Api:
         signer = TokenSigner(config.sa_key or throwaway_signing_key(), config.now)
         self._authenticator = Authenticator(self.store, signer, config.tokens)
         self._authorizer = Authorizer(self.store)
-        self.proxy = KubeletProxy(self.store, config.kubelets)
+        self.kubelets = KubeletProxy(self.store, config.kubelets)
+        self.pods = PodProxy()
         self.streams = Streams(
             self.store, bookmark_interval=config.bookmark_interval, timeout=config.watch_timeout, now=config.now
         )
@@ -54,7 +56,8 @@ class Api:
             rest=self.rest,
             reviews=Reviews(self.store, self._authenticator, self._authorizer, signer),
             authorizer=self._authorizer,
-            proxy=self.proxy,
+            kubelets=self.kubelets,
+            pods=self.pods,
             streams=self.streams,
             now=config.now,
         )

@@ -27,6 +27,7 @@ _SUBVERBS: Final = {
     "finalize": ["update"],
     "log": ["get"],
     "exec": ["create", "get"],
+    "proxy": ["get"],
     "binding": ["create"],
     "eviction": ["create"],
     "token": ["create"],

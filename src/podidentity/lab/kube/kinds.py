@@ -160,6 +160,7 @@ BUILT_IN: Final[tuple[Kind, ...]] = (
             "eviction": "Eviction",
             "exec": "PodExecOptions",
             "log": "Pod",
+            "proxy": "PodProxyOptions",
             _STATUS: "Pod",
         },
         fields=_POD_FIELDS,

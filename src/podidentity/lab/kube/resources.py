@@ -14,6 +14,7 @@ from podidentity.lab.kube.documents import JSON
 from podidentity.lab.kube.errors import Cause, StatusError, bad_request, invalid, not_here, unsupported
 from podidentity.lab.kube.kinds import Kind
 from podidentity.lab.kube.objects import Obj, encode, go_value, meta
+from podidentity.lab.kube.pod_proxy import PodAddress, PodProxy
 from podidentity.lab.kube.proxy import KubeletProxy
 from podidentity.lab.kube.rbac import Authorizer
 from podidentity.lab.kube.requests import DeleteOptions, Outcome, Where, WriteOptions
@@ -22,7 +23,7 @@ from podidentity.lab.kube.reviews import Reviews
 from podidentity.lab.kube.store import Store
 from podidentity.lab.kube.streams import Streams
 from podidentity.lab.kube.tables import Tables, negotiate
-from podidentity.lab.kube.target import Target
+from podidentity.lab.kube.target import PROXY, Target
 from podidentity.lab.kube.users import User
 from podidentity.lab.kube.watching import prefix
 
@@ -41,7 +42,8 @@ class Resources:
         rest: Rest,
         reviews: Reviews,
         authorizer: Authorizer,
-        proxy: KubeletProxy,
+        kubelets: KubeletProxy,
+        pods: PodProxy,
         streams: Streams,
         now: Callable[[], float],
     ) -> None:
@@ -49,7 +51,8 @@ class Resources:
         self._rest = rest
         self._reviews = reviews
         self._authorizer = authorizer
-        self._proxy = proxy
+        self._kubelets = kubelets
+        self._pods = pods
         self._streams = streams
         self._now = now
 
@@ -66,7 +69,7 @@ class Resources:
         return response
 
     async def _dispatch(self, request: web.BaseRequest, user: User, kind: Kind, target: Target) -> web.StreamResponse:
-        if target.subresource in {"token", "log", "exec", "binding", "eviction", "scale"}:
+        if target.subresource in {"token", "log", "exec", PROXY, "binding", "eviction", "scale"}:
             return await self._subresource(request, kind, target)
         if target.verb not in kind.verbs:
             raise _not_allowed()
@@ -96,10 +99,14 @@ class Resources:
     async def _subresource(self, request: web.BaseRequest, kind: Kind, target: Target) -> web.StreamResponse:
         where = target.where(kind)
         match target.subresource, target.verb:
+            case "proxy", _:
+                address = PodAddress.parse(target.name)
+                pod = self._rest.get(replace(target, name=address.name).where(kind)).obj()
+                return await self._pods.get(request, pod, address)
             case "log", "get":
-                return await self._proxy.log(request, self._rest.get(where).obj(), request.query)
+                return await self._kubelets.log(request, self._rest.get(where).obj(), request.query)
             case "exec", "get" | "create":
-                return await self._proxy.exec(request, self._rest.get(where).obj())
+                return await self._kubelets.exec(request, self._rest.get(where).obj())
             case "token" | "binding" | "eviction", "create":
                 body = read_object(await request.read(), request.content_type)
                 return _json(self._made(request, where, target.subresource, body), 201)

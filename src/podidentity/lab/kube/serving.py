@@ -57,7 +57,8 @@ async def serve(config: ApiConfig | None = None) -> AsyncIterator[Running]:
     )
     async with AsyncExitStack() as stack:
         stack.callback(api.close)
-        await stack.enter_async_context(api.proxy)
+        await stack.enter_async_context(api.kubelets)
+        await stack.enter_async_context(api.pods)
         stack.push_async_callback(server.shutdown, _GRACE)
         stack.callback(api.streams.end)
         ports: list[int] = []

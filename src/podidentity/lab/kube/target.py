@@ -15,6 +15,8 @@ _VERBS: Final = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update",
 _TRUE: Final = frozenset(["true", "1"])
 _NAMESPACE_SUBRESOURCES: Final = frozenset(["status", "finalize"])
 _API, _APIS = 2, 3
+PROXY: Final = "proxy"
+"""The subresource behind which a path is somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Target | None:
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:  # noqa: PLR2004 - ns, kind
         namespace, rest = rest[1], rest[2:]
     plural, name, subresource = [*rest, "", ""][:3]
-    if len(rest) > 3:  # noqa: PLR2004 - kind, name, subresource
+    if len(rest) > 3 and subresource != PROXY:  # noqa: PLR2004 - kind, name, subresource
         subresource = "/".join(rest[2:])
     if plural == "namespaces":
         namespace = name
