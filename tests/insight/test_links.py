@@ -235,3 +235,11 @@ def test_what_is_not_visible_is_told_with_the_right_that_shows_it(field: str) ->
     assert "hidden" in {one.state for one in links}
     assert not {one.state for one in links} & {"broken", "waiting"}
     assert "ask for the right to list azureidentities" in next_step(links)
+
+
+def test_the_right_that_shows_what_an_agent_tells() -> None:
+    """Protects who may not get pods/proxy: the link holds by the pod's own condition, and says what would show more."""
+    agent = Agent("default/nmi-x", ready=True, status=Hidden("forbidden", "get pods/proxy in namespace default"))
+    (found,) = [link for link in chain(replace(GOOD, agent=agent)) if link.name == "node agent"]
+    assert found.state == "ok"
+    assert "forbidden; the right to get pods/proxy in namespace default shows it" in found.evidence

@@ -319,7 +319,8 @@ def _agent(facts: Facts) -> Link:
 def _trouble(agent: Agent) -> tuple[str, str]:
     """What is wrong with it, and what else was seen when nothing is."""
     if isinstance(agent.status, Hidden):
-        return "" if agent.ready else "is not ready", f" (its /status is not visible: {agent.status.why})"
+        right = f"; the right to {agent.status.right} shows it" if agent.status.right else ""
+        return "" if agent.ready else "is not ready", f" (its /status is not visible: {agent.status.why}{right})"
     reasons, datapath = agent.status.get("notReady"), agent.status.get("datapath")
     if not agent.status.get("ready"):
         said = "; ".join(map(str, reasons)) if isinstance(reasons, list) and reasons else "it does not say why"

@@ -105,12 +105,11 @@ class PodProxy:
         url = URL(f"{location(pod, address)}/{rest}?{request.rel_url.raw_query_string}".rstrip("?"), encoded=True)
         headers = [(name, value) for name, value in request.headers.items() if _passes(name)]
         try:
-            async with self._session.request(request.method, url, headers=headers, allow_redirects=False) as answer:
-                return await _copy(request, answer)
-        except ConnectionError:
-            raise  # our client's
+            answer = await self._session.request(request.method, url, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StatusError(503, f"error trying to reach service: {error}") from error
+        async with answer:
+            return await _copy(request, answer)
 
 
 def _passes(name: str) -> bool:
@@ -124,6 +123,14 @@ async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web
         if _passes(name):
             response.headers.add(name, value)
     await response.prepare(request)
-    async for piece in answer.content.iter_any():
+    pieces = answer.content.iter_any()
+    while True:
+        try:
+            piece = await anext(pieces, b"")
+        except aiohttp.ClientError:
+            if request.transport:
+                request.transport.close()
+            return response
+        if not piece:
+            return response
         await response.write(piece)
-    return response

@@ -58,7 +58,7 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Target | None:
         group, version, rest = parts[1], parts[2], parts[_APIS:]
     else:
         return None
-    if "" in rest:
+    if "" in (rest[: rest.index(PROXY)] if PROXY in rest else rest):
         return None
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:  # noqa: PLR2004 - ns, kind
