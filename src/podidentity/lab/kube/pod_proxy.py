@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import aiohttp
 from aiohttp import web
@@ -14,8 +12,8 @@ from yarl import URL
 
 from podidentity.lab.kube.errors import StatusError, bad_request, not_here
 from podidentity.lab.kube.objects import Obj, dig
+from podidentity.lab.kube.upstream import TIMEOUT, Upstream, copied, trusting
 
-_CONNECT: Final = 10.0
 _ONLY_HERE: Final = frozenset(
     (
         *("authorization", "connection", "host", "keep-alive", "proxy-authenticate", "proxy-authorization"),
@@ -70,46 +68,37 @@ def _unicast(text: str) -> str:
     return text
 
 
-class PodProxy:
-    """Async context manager. Its connections are not the kubelets': a pod never sees the certificate shown to those."""
+class PodProxy(Upstream):
+    """Async context manager. Its connections are not the kubelets': a pod never sees the certificate shown to those.
+
+    What a pod says of itself by TLS is not checked, as on a real server.
+    """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client; what a pod says of itself by TLS is not checked, as on a real server."""
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT),
-            connector=aiohttp.TCPConnector(ssl=context, limit=0, force_close=True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        if self._session:
-            await self._session.close()
+        super().__init__(_client)
 
     async def get(self, request: web.BaseRequest, pod: Obj, address: PodAddress) -> web.StreamResponse:
         """What the pod answers, as it is; StatusError 503 when it cannot be reached, 501 for another method."""
-        assert self._session is not None, "the proxy is used inside its context"
         if request.method not in {"GET", "HEAD"}:
             raise not_here(f"{request.method} through pods/proxy")
         rest = "/".join(request.rel_url.raw_path.split("/")[_BEFORE_THE_REST:])
         url = URL(f"{location(pod, address)}/{rest}?{request.rel_url.raw_query_string}".rstrip("?"), encoded=True)
         headers = [(name, value) for name, value in request.headers.items() if _passes(name)]
         try:
-            answer = await self._session.request(request.method, url, headers=headers, allow_redirects=False)
+            answer = await self.client.request(request.method, url, headers=headers, allow_redirects=False)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise StatusError(503, f"error trying to reach service: {error}") from error
         async with answer:
             return await _copy(request, answer)
+
+
+def _client() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        timeout=TIMEOUT,
+        connector=aiohttp.TCPConnector(ssl=trusting(), limit=0, force_close=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
 
 
 def _passes(name: str) -> bool:
@@ -123,14 +112,6 @@ async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web
         if _passes(name):
             response.headers.add(name, value)
     await response.prepare(request)
-    pieces = answer.content.iter_any()
-    while True:
-        try:
-            piece = await anext(pieces, b"")
-        except aiohttp.ClientError:
-            if request.transport:
-                request.transport.close()
-            return response
-        if not piece:
-            return response
-        await response.write(piece)
+    if not await copied(answer, response) and request.transport:
+        request.transport.close()
+    return response

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
@@ -18,12 +17,12 @@ from podidentity.lab.kube.config import Kubelets
 from podidentity.lab.kube.errors import StatusError, bad_request, not_here
 from podidentity.lab.kube.objects import Obj, decode, dig
 from podidentity.lab.kube.store import Store
+from podidentity.lab.kube.upstream import TIMEOUT, Upstream, copied, trusting
 
 EXEC_PROTOCOL: Final = "v5.channel.k8s.io"
 _EXEC_FLAGS: Final = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 _CHUNK: Final = 64 * 1024
 _MAX_FRAME: Final = 16 * 1024 * 1024
-_CONNECT: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +33,13 @@ class _Place:
     container: str
 
 
-class KubeletProxy:
+class KubeletProxy(Upstream):
     """Async context manager; ``kubelets`` says how kubelets are trusted and reached."""
 
     def __init__(self, store: Store, kubelets: Kubelets) -> None:
+        super().__init__(partial(_client, kubelets))
         self._store = store
         self._kubelets = kubelets
-        self._session: aiohttp.ClientSession | None = None
-
-    async def __aenter__(self) -> Self:
-        """Open the client; raises OSError or ssl.SSLError when a certificate file cannot be used."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT)
-        connector = aiohttp.TCPConnector(ssl=_context(self._kubelets), limit=0)
-        self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the client."""
-        if self._session:
-            await self._session.close()
-
-    def _client(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "the proxy is used inside its context"
-        return self._session
 
     def _place(self, pod: Obj, container: str) -> _Place:
         name = pod["metadata"]["name"]
@@ -94,7 +75,7 @@ class KubeletProxy:
         path = f"/containerLogs/{metadata['namespace']}/{metadata['name']}/{place.container}"
         options = {key: value for key, value in query.items() if key not in {"container", "pretty"}}
         try:
-            async with self._client().get(f"{place.base}{path}?{urlencode(options)}") as answer:
+            async with self.client.get(f"{place.base}{path}?{urlencode(options)}") as answer:
                 if answer.status != HTTPStatus.OK:
                     raise await _refusal(answer)
                 return await _copy(request, answer)
@@ -123,7 +104,7 @@ class KubeletProxy:
         if EXEC_PROTOCOL not in offered:
             raise not_here(f"exec with another protocol than {EXEC_PROTOCOL}", 400)
         try:
-            upstream = await self._client().ws_connect(url, protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME)
+            upstream = await self.client.ws_connect(url, protocols=[EXEC_PROTOCOL], max_msg_size=_MAX_FRAME)
         except aiohttp.WSServerHandshakeError as error:
             raise StatusError(500, f"unable to upgrade connection: the kubelet answered {error.status}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -137,7 +118,7 @@ class KubeletProxy:
     async def _refuse(self, place: _Place, path: str, url: str) -> None:
         """Raise what the kubelet has against the command; nothing is run, since it is not asked over a websocket."""
         try:
-            async with self._client().get(url) as answer:
+            async with self.client.get(url) as answer:
                 if answer.status != HTTPStatus.UPGRADE_REQUIRED:
                     raise await _refusal(answer)
         except (aiohttp.ClientError, TimeoutError) as error:
@@ -157,15 +138,8 @@ async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     response.enable_chunked_encoding()
     await response.prepare(request)
-    pieces = answer.content.iter_any()
-    while True:
-        try:
-            piece = await anext(pieces, b"")
-        except (aiohttp.ClientError, TimeoutError):
-            return response
-        if not piece:
-            return response
-        await response.write(piece)
+    await copied(answer, response)
+    return response
 
 
 async def _join(client: web.WebSocketResponse, kubelet: aiohttp.ClientWebSocketResponse) -> None:
@@ -186,14 +160,11 @@ async def _join(client: web.WebSocketResponse, kubelet: aiohttp.ClientWebSocketR
         sender.cancel()
 
 
-def _context(kubelets: Kubelets) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=kubelets.ca)
-    if kubelets.ca is None:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+def _client(kubelets: Kubelets) -> aiohttp.ClientSession:
+    context = trusting(kubelets.ca)
     if kubelets.cert:
         context.load_cert_chain(kubelets.cert, kubelets.key)
-    return context
+    return aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(ssl=context, limit=0))
 
 
 def _address(node: Mapping[str, Any]) -> tuple[str, int]:

@@ -58,13 +58,16 @@ def parse(method: str, path: str, query: Mapping[str, str]) -> Target | None:
         group, version, rest = parts[1], parts[2], parts[_APIS:]
     else:
         return None
-    if "" in (rest[: rest.index(PROXY)] if PROXY in rest else rest):
-        return None
-    namespace = ""
+    above: list[str] = []
     if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:  # noqa: PLR2004 - ns, kind
-        namespace, rest = rest[1], rest[2:]
+        above, rest = rest[:2], rest[2:]
+    if rest[2:3] == [PROXY]:
+        rest = rest[:3]
+    if "" in (*above, *rest):
+        return None
+    namespace = above[1] if above else ""
     plural, name, subresource = [*rest, "", ""][:3]
-    if len(rest) > 3 and subresource != PROXY:  # noqa: PLR2004 - kind, name, subresource
+    if len(rest) > 3:  # noqa: PLR2004 - kind, name, subresource
         subresource = "/".join(rest[2:])
     if plural == "namespaces":
         namespace = name
