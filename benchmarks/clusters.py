@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,10 +13,9 @@ from assignment import Case, Records, bind, floor, prepare, running_mic, seed, u
 from bars import Bar, Figures, cells
 from cronjob import hour
 from loopback import Server, Site, running_site
-from podidentity.telemetry.logging import configure_logging
 from processes import usage
 from report import Report, quantile
-from simulation import simulate
+from simulation import simulate, unlogged
 
 HANGS = {"service": "arm", "method": "PATCH", "path": "virtualMachines/vm-0[?]", "delay": 3600.0}
 UNAFFECTED = (1.25, 0.5)
@@ -114,7 +112,8 @@ async def measure(quick: bool) -> Report:
         for cluster in QUICK if quick else CLUSTERS:
             bar, found = await _measured(cluster, server)
             rows.append((cluster.case.name, server, *cells(bar, found), bar.original))
-    found = await asyncio.to_thread(_hour)
+    with unlogged():
+        found = await asyncio.to_thread(simulate, hour())
     rows.append(("a CronJob's pod each minute for an hour", "virtual", *cells(CRONJOB, found), CRONJOB.original))
     return Report(
         title="clusters: mic at default flags with the clusters of its bars (bars in parentheses)",
@@ -137,16 +136,6 @@ async def measure(quick: bool) -> Report:
         rows=rows,
         bound="the simulated machines' time for a change, then record writes at the API: two a pod",
     )
-
-
-def _hour() -> Figures:
-    """An hour of the CronJob; what mic would log in it goes nowhere."""
-    with Path(os.devnull).open("w") as nowhere:
-        configure_logging(log_format="text", verbosity=0, stream=nowhere)
-        try:
-            return simulate(hour())
-        finally:
-            configure_logging(log_format="text", verbosity=0)
 
 
 async def _measured(cluster: Cluster, server: Server) -> tuple[Bar, Figures]:

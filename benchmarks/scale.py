@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 
@@ -21,9 +19,8 @@ from podidentity.api.meta import ObjectMeta
 from podidentity.mic.assign import AssignSettings
 from podidentity.mic.match import Matched
 from podidentity.mic.wanted import resource_key
-from podidentity.telemetry.logging import configure_logging
 from report import Report, ratio
-from simulation import MemoryArm, MemoryKube, Simulation, simulate
+from simulation import MemoryArm, MemoryKube, Simulation, simulate, unlogged
 
 PODS_PER_NODE = 20
 PODS_PER_IDENTITY = 200
@@ -261,10 +258,8 @@ def _rows(sizes: Sequence[Size], found: Sequence[Grown]) -> list[Sequence[str]]:
 async def measure(quick: bool) -> Report:
     """Measure; the virtual loops have a thread of their own each, so that this one's time goes on."""
     sizes = [Size(pods) for pods in ((200, 400) if quick else (1_000, 10_000, 100_000))]
-    with Path(os.devnull).open("w") as nowhere:  # noqa: ASYNC230 - it never blocks
-        configure_logging(log_format="text", verbosity=0, stream=nowhere)
+    with unlogged():
         found = [await asyncio.to_thread(simulate, grown(size)) for size in sizes]
-        configure_logging(log_format="text", verbosity=0)
     gc.unfreeze()
     return Report(
         title="scale: the whole controller in a growing cluster, on a virtual clock",

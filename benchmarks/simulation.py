@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import looptime
@@ -29,6 +32,7 @@ from podidentity.mic.ports import Outlets
 from podidentity.mic.world import World
 from podidentity.mic.writer import RecordWriter
 from podidentity.rules.resource_id import HostId
+from podidentity.telemetry.logging import configure_logging
 
 T = TypeVar("T")
 EPOCH = 1_800_000_000.0
@@ -184,6 +188,17 @@ class Simulation:
         world = self.world.shelves
         while any(world[key].open for key in shelves or world if key in world):  # noqa: ASYNC110 - time is virtual
             await asyncio.sleep(0.1 if shelves else 1.0)
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """What the controller would log meanwhile goes nowhere."""
+    with Path(os.devnull).open("w") as nowhere:
+        configure_logging(log_format="text", verbosity=0, stream=nowhere)
+        try:
+            yield
+        finally:
+            configure_logging(log_format="text", verbosity=0)
 
 
 def simulate(work: Coroutine[Any, Any, T]) -> T:
