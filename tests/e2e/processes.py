@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
+import weakref
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,10 @@ def mounts_of(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a lab has in the system: to be compared with what is left of it."""
+    """What a lab has in the system: to be compared with what is left of it.
+
+    The namespaces are held open, with nobody in them: the kernel would give their numbers to another lab.
+    """
 
     processes: list[Process]
     namespaces: frozenset[str]
@@ -116,14 +120,31 @@ class Footprint:
     def of(cls, root: int, folder: Path) -> Footprint:
         """The footprint of everything under ``root``, this process's own namespaces left out."""
         processes = tree(root)
-        own = Process(os.getpid(), 0).namespaces
-        return cls(processes, frozenset().union(*(one.namespaces for one in processes)) - own, folder)
+        held = _held(processes)
+        found = cls(processes, frozenset(held), folder)
+        for descriptor in held.values():
+            weakref.finalize(found, os.close, descriptor)
+        return found
 
     def left(self) -> list[str]:
         """What is still there."""
         alive = [f"process {one.pid} {' '.join(one.words)[:100]}" for one in self.processes if one.alive]
         spaces = sorted(self.namespaces & namespaces_in_use())
         return [*alive, *spaces, *mounts_of(self.folder)]
+
+
+def _held(processes: Sequence[Process]) -> dict[str, int]:
+    """The namespaces that these are in and this process is not: each by its name, open."""
+    own, held = Process(os.getpid(), 0).namespaces, dict[str, int]()
+    for path in (f"/proc/{one.pid}/ns/{kind}" for one in processes for kind in KINDS):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+            if name in own or name in held:
+                os.close(descriptor)
+            else:
+                held[name] = descriptor
+    return held
 
 
 @contextlib.asynccontextmanager

@@ -140,5 +140,5 @@ async def test_a_demo_is_interrupted(tmp_path: Path, number: signal.Signals, cod
             _, errors = await process.communicate()
     line = "podidentity lab: interrupted; nothing is left of the demo\n"
     assert (process.returncode, errors.decode()) == (code, line)
-    await until(gone(footprint), "nothing of the demo is left", KERNEL_SECONDS)
+    assert footprint.left() == []
     assert names_in(tmp_path) == []

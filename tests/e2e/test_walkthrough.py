@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from typing import Any
 
 import pytest
+from tests.e2e.processes import run
 
 from podidentity.lab.scenarios.walkthrough import POD, SECRET, Walkthrough
 
@@ -51,13 +51,12 @@ async def test_validate_in_a_pod(played: Walkthrough) -> None:
     assert "with neither id" in answer.text
 
 
-async def typed(played: Walkthrough, *words: str) -> tuple[int, Any]:
+async def typed(played: Walkthrough, *words: str) -> tuple[int | None, Any]:
     """Run podidentity as a person with the lab's kubeconfig; the exit code and what it printed as JSON."""
     more = ("--output", "json", "--kubeconfig", str(played.lab.layout.kubeconfig))
-    command = (sys.executable, "-m", "podidentity", *words, *more)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    text, _ = await process.communicate()
-    return process.returncode or 0, json.loads(text)
+    code, output, errors = await run(*words, *more)
+    assert output, errors
+    return code, json.loads(output)
 
 
 async def test_explain_looks_into_the_agent(played: Walkthrough) -> None:
